@@ -1,0 +1,67 @@
+"""Sequence models as Pyro programs, at the speed of compiled HMM code, with a complete statistical answer.
+
+Names are imported on first use, so that `import probseq` and `probseq --help` stay instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DataError": "probseq.errors",
+    "Fit": "probseq.inference",
+    "FitError": "probseq.errors",
+    "HMM": "probseq.models",
+    "MarkovChain": "probseq.chains",
+    "ModelError": "probseq.errors",
+    "ProbseqError": "probseq.errors",
+    "Sequences": "probseq.sequences",
+    "em": "probseq.inference",
+    "marginalize": "probseq.chains",
+    "posterior": "probseq.chains",
+    "stationary_law": "probseq.chains",
+    "svi": "probseq.inference",
+}
+_MODULES = ("datasets", "families")
+
+__all__ = [
+    "DataError",
+    "Fit",
+    "FitError",
+    "HMM",
+    "MarkovChain",
+    "ModelError",
+    "ProbseqError",
+    "Sequences",
+    "datasets",
+    "em",
+    "families",
+    "marginalize",
+    "posterior",
+    "stationary_law",
+    "svi",
+]
+
+if TYPE_CHECKING:
+    from probseq import datasets, families
+    from probseq.chains import MarkovChain, marginalize, posterior, stationary_law
+    from probseq.errors import DataError, FitError, ModelError, ProbseqError
+    from probseq.inference import Fit, em, svi
+    from probseq.models import HMM
+    from probseq.sequences import Sequences
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"probseq.{name}")
+    else:
+        raise AttributeError(f"module 'probseq' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
