@@ -1,0 +1,270 @@
+"""Gaussian and log-normal: closed-form M-steps from three weighted sums.
+
+With weights w[r, k] and a constant c taken off the values first,
+
+    N = sum w,   m = c + sum w (x - c) / N,   SS = sum w (x - c)^2 - N (m - c)^2.
+
+Raw sums of x^2 lose all digits when the mean is large against the spread; c = the overall mean repairs that. States that
+are very narrow against the distance between them lose digits still: then, and only then, a second pass over
+the data takes each state's own mean.
+
+Default priors and their mode (MAP): loc ~ Normal(m0, t0), scale ~ InverseGamma(a, b). Given loc, the mode of scale is the
+positive root of (N + a + 1) s^2 - b s - SS = 0; given scale, that of loc is a precision-weighted mean. The two
+alternate on the sums alone, without touching the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+from torch.distributions import constraints
+
+from probseq.families import checking, numerical, scale
+from probseq.families.family import Family, Parameter, Parameters, Priors, amount, empty, real, scalar_event, step_name
+
+LOG_ROOT_TAU = 0.5 * math.log(2 * math.pi)
+PRIOR_SHAPE = 2.0  # of the inverse gamma on scale: its mean exists, its variance does not
+MAX_ALTERNATIONS = 10_000  # far more than needed: the prior is weak, so a handful do
+CANCELLED = 1e4  # SS this much smaller than the term taken off it has lost 4 digits: take the second pass
+
+
+class Moments(NamedTuple):
+    """Weighted sums: total (K,), mean (K, ...) and squares (K, ...) = sum of w (x - mean)^2."""
+
+    total: Tensor
+    mean: Tensor
+    squares: Tensor
+
+
+@dataclass(frozen=True)
+class Gaussian(Family):
+    """Normal law with mean `loc` and standard deviation `scale`."""
+
+    kind = "gaussian"
+
+    def parameters(self, event_shape: tuple[int, ...] = ()) -> dict[str, Parameter]:
+        scalar_event(self, event_shape)
+        return {"loc": Parameter(constraints.real), "scale": Parameter(constraints.positive)}
+
+    def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
+        return dist.Normal(parameters["loc"], parameters["scale"])
+
+    def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
+        loc, width = parameters["loc"].unsqueeze(-2), parameters["scale"].unsqueeze(-2)
+        deviation = (real(values).unsqueeze(-1) - loc) * width.reciprocal()
+        return torch.addcmul(-width.log() - LOG_ROOT_TAU, deviation, deviation, value=-0.5)
+
+    def _cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
+        return torch.special.ndtr((values - parameters["loc"]) / parameters["scale"])
+
+    def _survival(self, values: Tensor, parameters: Parameters) -> Tensor:
+        return torch.special.ndtr((parameters["loc"] - values) / parameters["scale"])
+
+    def mean(self, parameters: Parameters) -> Tensor:
+        return parameters["loc"]
+
+    def variance(self, parameters: Parameters) -> Tensor:
+        return parameters["scale"].square()
+
+    def priors(self, values: Tensor) -> dict[str, TorchDistributionMixin]:
+        """loc: every value lies within one prior standard deviation of the mean. scale: mean half the data's
+        spread, no density at zero, a tail so long that it has no variance."""
+        return location_scale_priors(real(values))
+
+    def expected_log_prob(self, values: Tensor, weights: Tensor) -> Callable[[Parameters], Tensor]:
+        return expected_log_prob(moments(real(values), weights))
+
+    def maximise(self, values: Tensor, weights: Tensor, current: Parameters) -> dict[str, Tensor]:
+        values = real(values)
+        sums = moments(values, weights)
+        floor = torch.minimum(scale.FLOOR * scale.spread(values), current["scale"])
+        safe = torch.where(empty(sums.total), 1.0, sums.total)
+        width = (sums.squares / safe).sqrt().maximum(floor)
+        found = {"loc": sums.mean, "scale": width}
+        return numerical.choose(~empty(sums.total), self.parameters(), found, current)
+
+    def maximise_posterior(
+        self, values: Tensor, weights: Tensor, current: Parameters, priors: Priors
+    ) -> dict[str, Tensor]:
+        if not conjugate(priors):
+            return super().maximise_posterior(values, weights, current, priors)
+        sums = moments(real(values), weights)
+        likelihood = expected_log_prob(sums)
+
+        def objective(parameters: Parameters) -> Tensor:
+            return likelihood(parameters) + sum(priors[name].log_prob(parameters[name]) for name in priors)
+
+        found = posterior_mode(sums, priors, sums.mean)
+        chosen = numerical.better(objective, self.parameters(), found, current)
+        if bool((chosen["loc"] == found["loc"]).all()):
+            return chosen
+        again = posterior_mode(sums, priors, current["loc"])  # a second mode: climb from where we stand
+        return numerical.better(objective, self.parameters(), again, chosen)
+
+    def check(
+        self,
+        values: Tensor,
+        observed: Tensor | None = None,
+        columns: Sequence[str] = ("value",),
+        where: Callable[[int], str] = step_name,
+    ) -> None:
+        checking.require_one_column(values, columns, "Gaussian")
+        checking.require_finite(values, observed, columns[0], where)
+        checking.require_varying(values, observed, columns[0], "Gaussian")
+
+    def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
+        return scale.collapsed(parameters["scale"], real(values))
+
+    def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
+        loc, width = parameters["loc"][state], parameters["scale"][state]
+        return f"mean {amount(loc, unit)}, standard deviation {amount(width, unit)}"
+
+
+@dataclass(frozen=True)
+class LogNormal(Family):
+    """The law of a positive number whose natural log is normal with mean `loc` and standard deviation `scale`."""
+
+    kind = "log-normal"
+
+    def parameters(self, event_shape: tuple[int, ...] = ()) -> dict[str, Parameter]:
+        scalar_event(self, event_shape)
+        return {"loc": Parameter(constraints.real), "scale": Parameter(constraints.positive)}
+
+    def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
+        return dist.LogNormal(parameters["loc"], parameters["scale"])
+
+    def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
+        logs, outside = log_of_positive(values)
+        table = Gaussian().log_prob(logs, parameters) - logs.unsqueeze(-1)
+        return table if outside is None else table.masked_fill(outside.unsqueeze(-1), -math.inf)
+
+    def _cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
+        return Gaussian()._cdf(values.clamp(min=0).log(), parameters)
+
+    def _survival(self, values: Tensor, parameters: Parameters) -> Tensor:
+        return Gaussian()._survival(values.clamp(min=0).log(), parameters)
+
+    def mean(self, parameters: Parameters) -> Tensor:
+        return (parameters["loc"] + parameters["scale"].square() / 2).exp()
+
+    def variance(self, parameters: Parameters) -> Tensor:
+        return parameters["scale"].square().expm1() * self.mean(parameters).square()
+
+    def priors(self, values: Tensor) -> dict[str, TorchDistributionMixin]:
+        """Those of the Gaussian, on the logs."""
+        return location_scale_priors(positive_logs(values))
+
+    def expected_log_prob(self, values: Tensor, weights: Tensor) -> Callable[[Parameters], Tensor]:
+        inside = values > 0
+        logs, kept = positive_logs(values), weights[inside]
+        gaussian = Gaussian().expected_log_prob(logs, kept)
+        jacobian = logs @ kept
+        impossible = torch.where((weights[~inside] > 0).any(0), -math.inf, 0.0)
+        return lambda parameters: gaussian(parameters) - jacobian + impossible
+
+    def maximise(self, values: Tensor, weights: Tensor, current: Parameters) -> dict[str, Tensor]:
+        return Gaussian().maximise(positive_logs(values), weights[values > 0], current)
+
+    def maximise_posterior(
+        self, values: Tensor, weights: Tensor, current: Parameters, priors: Priors
+    ) -> dict[str, Tensor]:
+        return Gaussian().maximise_posterior(positive_logs(values), weights[values > 0], current, priors)
+
+    def check(
+        self,
+        values: Tensor,
+        observed: Tensor | None = None,
+        columns: Sequence[str] = ("value",),
+        where: Callable[[int], str] = step_name,
+    ) -> None:
+        checking.require_one_column(values, columns, "LogNormal")
+        checking.require_positive(values, observed, columns[0], "LogNormal", where)
+        checking.require_varying(values, observed, columns[0], "LogNormal")
+
+    def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
+        return scale.collapsed(parameters["scale"], positive_logs(values), "standard deviation of the log")
+
+    def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
+        median, mean = parameters["loc"][state].exp(), self.mean(parameters)[state]
+        return f"median {amount(median, unit)}, mean {amount(mean, unit)}"
+
+
+def log_of_positive(values: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logs (R,), with log 1 standing in for rows outside the support, and where those are (None: nowhere)."""
+    values = real(values)
+    outside = ~(values > 0)
+    if not bool(outside.any()):
+        return values.log(), None
+    return torch.where(outside, 1.0, values).log(), outside
+
+
+def positive_logs(values: Tensor) -> Tensor:
+    """Logs of the rows that have one."""
+    values = real(values)
+    return values[values > 0].log()
+
+
+def moments(values: Tensor, weights: Tensor) -> Moments:
+    """The weighted sums of `values` (R,) under `weights` (R, K), safe from cancellation; the mean of an empty state is 0."""
+    centre = values.mean() if values.numel() else values.new_zeros(())
+    x = values - centre
+    total = weights.sum(0)
+    safe = torch.where(empty(total), 1.0, total)
+    first = x @ weights
+    mean = first / safe
+    squares = (x * x) @ weights - first * mean
+    if bool((CANCELLED * squares < first * mean).any()):
+        squares = ((x.unsqueeze(-1) - mean).square() * weights).sum(0)
+    return Moments(total, torch.where(empty(total), 0.0, centre + mean), squares.clamp(min=0))
+
+
+def expected_log_prob(sums: Moments) -> Callable[[Parameters], Tensor]:
+    """(K,): sum_r w[r, k] log Normal(x_r; loc_k, scale_k), from the moments alone."""
+
+    def objective(parameters: Parameters) -> Tensor:
+        loc, width = parameters["loc"], parameters["scale"]
+        squares = sums.squares + sums.total * (sums.mean - loc).square()
+        return -sums.total * (width.log() + LOG_ROOT_TAU) - 0.5 * squares / width.square()
+
+    return objective
+
+
+def location_scale_priors(values: Tensor) -> dict[str, TorchDistributionMixin]:
+    """Normal(mean, range) on loc, InverseGamma(2, spread / 2) on scale, for values (R,)."""
+    if values.numel() == 0:
+        values = values.new_zeros(1)
+    width = scale.spread(values)
+    reach = (values.max() - values.min()).maximum(width)
+    shape = torch.full_like(width, PRIOR_SHAPE)
+    return {"loc": dist.Normal(values.mean(), reach), "scale": dist.InverseGamma(shape, width / 2)}
+
+
+def conjugate(priors: Priors) -> bool:
+    """True for exactly the two laws whose conditional modes are known in closed form."""
+    kinds = {name: type(prior) for name, prior in priors.items()}
+    return kinds == {"loc": dist.Normal, "scale": dist.InverseGamma}
+
+
+def posterior_mode(sums: Moments, priors: Priors, loc: Tensor) -> dict[str, Tensor]:
+    """Alternate the two conditional modes from `loc` until they stand still; every step raises the posterior density."""
+    prior_loc, prior_scale = priors["loc"], priors["scale"]
+    precision = prior_loc.scale.square().reciprocal()  # type: ignore[attr-defined]
+    centre = prior_loc.loc  # type: ignore[attr-defined]
+    weight = sums.total + prior_scale.concentration + 1  # type: ignore[attr-defined]
+    rate = prior_scale.rate  # type: ignore[attr-defined]
+    loc = width = torch.where(empty(sums.total), centre, loc)
+    for _ in range(MAX_ALTERNATIONS):
+        squares = sums.squares + sums.total * (sums.mean - loc).square()
+        width = (rate + (rate * rate + 4 * weight * squares).sqrt()) / (2 * weight)
+        information = sums.total / width.square()
+        previous, loc = loc, (information * sums.mean + precision * centre) / (information + precision)
+        if bool(((loc - previous).abs() <= 1e-13 * (loc.abs() + width)).all()):
+            break
+    return {"loc": loc, "scale": width}
