@@ -1,0 +1,23 @@
+"""Recursions over time: tables of log-probabilities and indices in, posteriors out (numba, and torch as reference)."""
+
+from probseq.kernels.recursions import (
+    ExpectedCounts,
+    evidence,
+    expected_counts,
+    filtered,
+    sample_paths,
+    simulate_paths,
+    smoothed,
+    viterbi,
+)
+
+__all__ = [
+    "ExpectedCounts",
+    "evidence",
+    "expected_counts",
+    "filtered",
+    "sample_paths",
+    "simulate_paths",
+    "smoothed",
+    "viterbi",
+]

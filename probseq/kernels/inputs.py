@@ -1,0 +1,148 @@
+"""What every recursion is given, checked once: tables of log-probabilities and indices into them.
+
+A model with K states on T steps in N sequences, for B draws of its parameters, is
+    log_initial (B, I, K)       I = 1 shared by the sequences, or I = N
+    log_transition (B, S, K, K) log p(z_t+1 = j | z_t = i) in row i, column j
+    log_table (B, R, K)         log-likelihood of each distinct emission row in each state
+    offsets (N + 1,)            sequence n holds steps offsets[n] .. offsets[n+1] - 1
+    emission_index (T,)         row of log_table of each step; None: step t has row t
+    transition_index (T,)       matrix of the move from step t to step t+1; None: S = 1
+so a dense series, DNA with four rows and a seasonal chain with 366 matrices are the same problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Row numbers as raw bytes, so that one compiled function reads every integer type.
+
+    raw (T * width,): the little-endian bytes of the row numbers; width: bytes of each, 0 for no index.
+    """
+
+    raw: Bytes
+    width: int
+
+
+NO_INDEX = Index(np.zeros(0, np.uint8), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Checked, contiguous arrays of one problem; see the module for their meaning."""
+
+    log_initial: Floats
+    log_transition: Floats
+    log_table: Floats
+    offsets: NDArray[np.int64]
+    emission: Index
+    transition: Index
+
+    @property
+    def draws(self) -> int:
+        """B."""
+        return self.log_table.shape[0]
+
+    @property
+    def states(self) -> int:
+        """K."""
+        return self.log_table.shape[2]
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(self.offsets) - 1
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return int(self.offsets[-1])
+
+
+def prepare(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+) -> Inputs:
+    """Check shapes, indices and tables, and lay them out for the compiled code.
+
+    A dense table is not scanned here: a NaN in it surfaces as a NaN evidence, which `refuse_nan` turns into an error.
+
+    Raises:
+        ValueError: a shape, an index or a value that no recursion could use.
+    """
+    initial, transition, table = _floats(log_initial), _floats(log_transition), _floats(log_table)
+    bounds = _offsets(offsets)
+    steps, count = int(bounds[-1]), len(bounds) - 1
+    if table.ndim != 3:
+        raise ValueError(f"log_table must have shape (B, R, K), got {table.shape}; add the missing leading dimension.")
+    draws, rows, states = table.shape
+    if initial.ndim != 3 or initial.shape[::2] != (draws, states) or initial.shape[1] not in (1, count):
+        expected = f"({draws}, 1 or {count}, {states})"
+        raise ValueError(f"log_initial must have shape {expected} to match log_table, got {initial.shape}; reshape it.")
+    if transition.ndim != 4 or transition.shape[::2] != (draws, states) or transition.shape[3] != states:
+        expected = f"({draws}, S, {states}, {states})"
+        raise ValueError(f"log_transition must have shape {expected}, got {transition.shape}; reshape it.")
+    emission = _index(emission_index, rows, steps, "emission_index")
+    if emission.width == 0 and rows != steps:
+        raise ValueError(f"log_table must have one row per step ({steps}), got {rows}; or pass emission_index.")
+    moves = _index(transition_index, transition.shape[1], steps, "transition_index")
+    if moves.width == 0 and transition.shape[1] != 1:
+        raise ValueError(f"transition_index must be given for {transition.shape[1]} matrices, got None; pass one.")
+    inputs = Inputs(initial, transition, table, bounds, emission, moves)
+    _refuse(inputs, with_table=emission.width != 0)
+    return inputs
+
+
+def refuse_nan(inputs: Inputs, evidence: Floats) -> None:
+    """Raise the ValueError that explains a NaN evidence, if there is one."""
+    if np.isnan(evidence).any():
+        _refuse(inputs, with_table=True)
+
+
+def _refuse(inputs: Inputs, with_table: bool) -> None:
+    named = {"log_initial": inputs.log_initial, "log_transition": inputs.log_transition}
+    if with_table:
+        named["log_table"] = inputs.log_table
+    for name, array in named.items():
+        if array.size and not array.max() < np.inf:  # one pass; a NaN fails the comparison too
+            where = tuple(int(i) for i in np.argwhere(~(array < np.inf))[0])
+            rule = "hold log-probabilities below infinity"
+            raise ValueError(f"{name} must {rule}, got {array[where]} at {where}; check the parameters behind it.")
+
+
+def _floats(values: ArrayLike) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _offsets(offsets: ArrayLike) -> NDArray[np.int64]:
+    bounds = np.ascontiguousarray(offsets, dtype=np.int64)
+    if bounds.ndim != 1 or bounds.size == 0 or bounds[0] != 0 or (bounds[1:] < bounds[:-1]).any():
+        raise ValueError(f"offsets must rise from 0 to T, got {bounds}; use the cumulative lengths, with a leading 0.")
+    return bounds
+
+
+def _index(values: ArrayLike | None, rows: int, steps: int, name: str) -> Index:
+    if values is None:
+        return NO_INDEX
+    array = np.ascontiguousarray(values)
+    if array.dtype.kind not in "iu" or array.shape != (steps,):
+        got = f"{array.dtype} {array.shape}"
+        raise ValueError(f"{name} must hold {steps} whole numbers, got {got}; give one row number per step.")
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    if array.size and (int(array.max()) >= rows or int(array.min()) < 0):
+        step = int(np.argmax((array >= rows) | (array < 0)))
+        raise ValueError(f"{name} must lie in 0..{rows - 1}, got {array[step]} at step {step}; fix the row number.")
+    return Index(array.view(np.uint8), array.dtype.itemsize)

@@ -1,0 +1,215 @@
+"""The recursions over time, all of them: evidence, expected counts, filter, smoother, Viterbi and sampled paths.
+
+Everything else in probseq that walks over time calls one of these. The gradient of the evidence in (log initial, log
+transition, log table) is `expected_counts`, so it is EM's E-step and the backward pass of SVI and NUTS alike.
+
+The arguments common to all, for B draws, N sequences, T steps, K states, S matrices and R emission rows:
+    log_initial (B, I, K): log p(z_1 = k); I = 1 shared by the sequences, or I = N
+    log_transition (B, S, K, K): log p(z_t+1 = j | z_t = i) at [i, j]
+    log_table (B, R, K): log-likelihood of each emission row in each state, nats; -inf is legal
+    offsets (N + 1,): sequence n holds steps offsets[n] .. offsets[n+1] - 1
+    emission_index (T,): row of log_table of each step; None when step t has row t (R = T)
+    transition_index (T,): matrix of the move from step t to t + 1, unread at the last step of a sequence; None: S = 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from probseq.kernels.inputs import Floats, Inputs, prepare, refuse_nan
+
+Paths = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedCounts:
+    """Evidence and its gradient in the tables.
+
+    evidence (B, N): log p(x_n), nats; -inf for an impossible sequence, which adds nothing to the counts
+    initial (B, I, K): weighted sum of p(z_1 = k | x)
+    transition (B, S, K, K): weighted expected number of moves i -> j under each matrix
+    emission (B, R, K): weighted expected number of steps in state k that emitted each row
+    """
+
+    evidence: Floats
+    initial: Floats
+    transition: Floats
+    emission: Floats
+
+
+def evidence(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+) -> Floats:
+    """log p(x_n) of each sequence, shape (B, N), in nats; -inf where the model makes it impossible."""
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    result = np.empty((inputs.draws, inputs.count))
+    none = np.empty((inputs.draws, 0, 0)), np.empty((inputs.draws, 0))
+    _compiled().forward_all(*_arrays(inputs), result, *none)
+    refuse_nan(inputs, result)
+    return result
+
+
+def expected_counts(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> ExpectedCounts:
+    """Evidence and expected counts by forward-backward; sequence n of draw b counts weights[b, n] times (default 1)."""
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    result = ExpectedCounts(
+        evidence=np.empty((inputs.draws, inputs.count)),
+        initial=np.zeros_like(inputs.log_initial),
+        transition=np.zeros_like(inputs.log_transition),
+        emission=np.zeros_like(inputs.log_table),
+    )
+    _count(inputs, weights, False, result)
+    return result
+
+
+def filtered(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+) -> tuple[Floats, Floats]:
+    """Filtered states and one-step predictive log densities.
+
+    Returns:
+        filtered (B, T, K): p(z_t = k | x_1:t); zeros from the first impossible step of a sequence on
+        predictive (B, T): log p(x_t | x_1:t-1), nats; -inf from the first impossible step on
+    """
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    states = np.empty((inputs.draws, inputs.steps, inputs.states))
+    predictive = np.empty((inputs.draws, inputs.steps))
+    result = np.empty((inputs.draws, inputs.count))
+    _compiled().forward_all(*_arrays(inputs), result, states, predictive)
+    refuse_nan(inputs, result)
+    return states, predictive
+
+
+def smoothed(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+) -> Floats:
+    """p(z_t = k | x_1:T) of every step, shape (B, T, K); zeros throughout an impossible sequence."""
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    result = ExpectedCounts(
+        evidence=np.empty((inputs.draws, inputs.count)),
+        initial=np.zeros_like(inputs.log_initial),
+        transition=np.zeros_like(inputs.log_transition),
+        emission=np.zeros((inputs.draws, inputs.steps, inputs.states)),
+    )
+    _count(inputs, None, True, result)
+    return result.emission
+
+
+def viterbi(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+) -> tuple[Paths, Floats]:
+    """The likeliest path of each sequence; a tie goes to the lowest state.
+
+    Returns:
+        paths (B, T): states, -1 throughout an impossible sequence
+        log_prob (B, N): log p(x, path), nats; -inf for an impossible sequence
+    """
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    paths = np.empty((inputs.draws, inputs.steps), np.int32)
+    log_prob = np.empty((inputs.draws, inputs.count))
+    _compiled().viterbi_all(*_arrays(inputs), log_prob, paths)
+    refuse_nan(inputs, log_prob)
+    return paths, log_prob
+
+
+def sample_paths(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+    *,
+    uniforms: ArrayLike,
+) -> Paths:
+    """Paths (B, T) drawn from p(z | x) by backward sampling; -1 throughout an impossible sequence.
+
+    Args:
+        uniforms (B, T): independent draws from [0, 1); the same uniforms give the same paths.
+    """
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    points = _per_draw(uniforms, (inputs.draws, inputs.steps), "uniforms")
+    paths = np.empty((inputs.draws, inputs.steps), np.int32)
+    result = np.empty((inputs.draws, inputs.count))
+    _compiled().sample_all(*_arrays(inputs), points, result, paths)
+    refuse_nan(inputs, result)
+    return paths
+
+
+def simulate_paths(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    offsets: ArrayLike,
+    transition_index: ArrayLike | None = None,
+    *,
+    uniforms: ArrayLike,
+) -> Paths:
+    """Paths (B, T) drawn from the chain, without data; uniforms (B, T) as in `sample_paths`."""
+    log_initial = np.ascontiguousarray(log_initial, dtype=np.float64)
+    table = np.zeros((log_initial.shape[0], 1, log_initial.shape[-1]))
+    steps = int(np.asarray(offsets)[-1])
+    inputs = prepare(log_initial, log_transition, table, offsets, np.zeros(steps, np.uint8), transition_index)
+    points = _per_draw(uniforms, (inputs.draws, inputs.steps), "uniforms")
+    paths = np.empty((inputs.draws, inputs.steps), np.int32)
+    index = inputs.transition
+    law, moves = inputs.log_initial, inputs.log_transition
+    _compiled().simulate_all(law, moves, inputs.offsets, index.raw, index.width, points, paths)
+    return paths
+
+
+def _count(inputs: Inputs, weights: ArrayLike | None, by_step: bool, result: ExpectedCounts) -> None:
+    shape = (inputs.draws, inputs.count)
+    per_sequence = np.ones(shape) if weights is None else _per_draw(weights, shape, "weights")
+    tables = result.evidence, result.initial, result.transition, result.emission
+    _compiled().count_all(*_arrays(inputs), per_sequence, by_step, *tables)
+    refuse_nan(inputs, result.evidence)
+
+
+def _arrays(inputs: Inputs) -> tuple:
+    indices = inputs.emission.raw, inputs.emission.width, inputs.transition.raw, inputs.transition.width
+    return inputs.log_initial, inputs.log_transition, inputs.log_table, inputs.offsets, indices
+
+
+def _per_draw(values: ArrayLike, shape: tuple[int, int], name: str) -> Floats:
+    array = np.ascontiguousarray(values, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}; give one per draw and entry.")
+    return array
+
+
+def _compiled() -> ModuleType:
+    from probseq.kernels import compiled  # numba is imported by the first recursion, not by `import probseq`
+
+    return compiled
