@@ -53,8 +53,8 @@ def check_order(time: pd.Index, lengths: np.ndarray, ids: pd.Index, locate: Loca
     within = f" of sequence {str(sequence)!r}" if len(lengths) > 1 else ""
     if time[step] == time[step - 1]:
         raise DataError(
-            f"time must not repeat within a sequence, got {show_time(time[step])} twice at {locate(step)}{within}; drop or"
-            " combine the duplicates, or name the group column if several series are stacked."
+            f"time must not repeat within a sequence, got {show_time(time[step])} twice at {locate(step)}{within}; drop"
+            " or combine the duplicates, or name the group column if several series are stacked."
         )
     raise DataError(
         f"time must increase within a sequence, got {show_time(time[step])} after {show_time(time[step - 1])} at"
