@@ -3,7 +3,7 @@
 >>> import torch
 >>> from probseq import families
 >>> rain = torch.tensor([0.2, 1.5, 3.0, 0.7], dtype=torch.float64)
->>> gamma = families.Gamma()
+>>> gamma = families.by_name("gamma")
 >>> start = gamma.pooled(rain, states=2)
 >>> gamma.log_prob(rain, start).shape
 torch.Size([4, 2])
@@ -12,18 +12,37 @@ torch.Size([4, 2])
 from probseq.families.family import Family, Parameter, Parameters, Priors
 from probseq.families.gamma import Gamma
 from probseq.families.gaussian import Gaussian, LogNormal
+from probseq.families.inverse_wishart import InverseWishartCholesky
+from probseq.families.multivariate import MultivariateGaussian
+from probseq.families.naming import NAMES, by_name, from_json
+from probseq.families.negative_binomial import MeanNegativeBinomial, NegativeBinomial
 from probseq.families.poisson import Poisson
+from probseq.families.student_t import StudentT
 from probseq.families.symbols import Bernoulli, Categorical
+from probseq.families.zero_laws import HurdleDistribution, ZeroInflatedDistribution
+from probseq.families.zeros import Hurdle, ZeroInflated
 
 __all__ = [
+    "NAMES",
     "Bernoulli",
     "Categorical",
     "Family",
     "Gamma",
     "Gaussian",
+    "Hurdle",
+    "HurdleDistribution",
+    "InverseWishartCholesky",
     "LogNormal",
+    "MeanNegativeBinomial",
+    "MultivariateGaussian",
+    "NegativeBinomial",
     "Parameter",
     "Parameters",
     "Poisson",
     "Priors",
+    "StudentT",
+    "ZeroInflated",
+    "ZeroInflatedDistribution",
+    "by_name",
+    "from_json",
 ]

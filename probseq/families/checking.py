@@ -63,7 +63,7 @@ def require_varying(values: Tensor, observed: Tensor | None, name: str, family: 
     present = require_measured(values, observed, name)
     if bool((present == present[0]).all()):
         raise DataError(
-            f"{name} must vary for {family}, got {present[0].item():g} at every one of {present.numel()} measured steps; "
+            f"{name} must vary for {family}, got {present[0].item():g} at each of {present.numel()} measured steps; "
             "provide more data, or drop this column."
         )
 

@@ -51,7 +51,7 @@ class Parameter:
         """Free numbers in one value: a simplex of M has M - 1, a Cholesky factor D (D + 1) / 2."""
         if self.constraint is constraints.simplex:
             return self.shape[-1] - 1
-        if self.constraint is constraints.lower_cholesky:
+        if isinstance(self.constraint, type(constraints.lower_cholesky)):
             return self.shape[-1] * (self.shape[-1] + 1) // 2
         return math.prod(self.shape)
 
@@ -175,7 +175,7 @@ class Family(ABC):
         """Mode of the weighted likelihood times the priors, as densities of the parameters themselves.
 
         There is no Jacobian, as in Pyro's AutoDelta. Never below the posterior density at `current`; a state without
-        any weight goes to the mode of its prior. Arguments as in `maximise`; a parameter without a prior has a flat one.
+        any weight goes to the mode of its prior. Arguments as in `maximise`; what `priors` leaves out has a flat one.
         """
         declared = self.parameters(self._event_shape(values))
         likelihood = self.expected_log_prob(values, weights)

@@ -1,7 +1,8 @@
 """Gamma, by its concentration a and rate b: p(x) = b^a x^(a-1) exp(-b x) / Gamma(a); mean a / b.
 
-The weighted sums N, sum w x and sum w log x are all that the data say. With priors a ~ Gamma(p, q) and b ~ Gamma(c, d) (flat ones
-for maximum likelihood) the best rate for a given concentration is b(a) = (N a + c - 1) / (sum w x + d), and the slope
+The weighted sums N, sum w x and sum w log x are all that the data say. With priors a ~ Gamma(p, q) and b ~ Gamma(c, d),
+flat ones for maximum likelihood, the best rate for a given concentration is b(a) = (N a + c - 1) / (sum w x + d), and
+the slope
 
     g(a) = N log b(a) - N digamma(a) + sum w log x + (p - 1) / a - q
 

@@ -4,12 +4,12 @@ With weights w[r, k] and a constant c taken off the values first,
 
     N = sum w,   m = c + sum w (x - c) / N,   SS = sum w (x - c)^2 - N (m - c)^2.
 
-Raw sums of x^2 lose all digits when the mean is large against the spread; c = the overall mean repairs that. States that
-are very narrow against the distance between them lose digits still: then, and only then, a second pass over
-the data takes each state's own mean.
+Raw sums of x^2 lose all digits when the mean is large against the spread; c = the overall mean repairs that. States
+that are very narrow against the distance between them lose digits still: then, and only then, a second pass over the
+data takes each state's own mean.
 
-Default priors and their mode (MAP): loc ~ Normal(m0, t0), scale ~ InverseGamma(a, b). Given loc, the mode of scale is the
-positive root of (N + a + 1) s^2 - b s - SS = 0; given scale, that of loc is a precision-weighted mean. The two
+Default priors and their mode (MAP): loc ~ Normal(m0, t0), scale ~ InverseGamma(a, b). Given loc, the mode of scale is
+the positive root of (N + a + 1) s^2 - b s - SS = 0; given scale, that of loc is a precision-weighted mean. The two
 alternate on the sums alone, without touching the data.
 """
 
@@ -212,7 +212,7 @@ def positive_logs(values: Tensor) -> Tensor:
 
 
 def moments(values: Tensor, weights: Tensor) -> Moments:
-    """The weighted sums of `values` (R,) under `weights` (R, K), safe from cancellation; the mean of an empty state is 0."""
+    """Weighted sums of `values` (R,) under `weights` (R, K), safe from cancellation; an empty state has mean 0."""
     centre = values.mean() if values.numel() else values.new_zeros(())
     x = values - centre
     total = weights.sum(0)
@@ -253,7 +253,7 @@ def conjugate(priors: Priors) -> bool:
 
 
 def posterior_mode(sums: Moments, priors: Priors, loc: Tensor) -> dict[str, Tensor]:
-    """Alternate the two conditional modes from `loc` until they stand still; every step raises the posterior density."""
+    """Alternate the two conditional modes from `loc` until they stand still; no step lowers the posterior density."""
     prior_loc, prior_scale = priors["loc"], priors["scale"]
     precision = prior_loc.scale.square().reciprocal()  # type: ignore[attr-defined]
     centre = prior_loc.loc  # type: ignore[attr-defined]

@@ -46,22 +46,15 @@ def maximise(
     Returns:
         parameters of the shapes of `start`; those of a state that cannot be improved are returned untouched.
     """
-    states = total.shape[0]
     divisor = total.clamp(min=1e-250)
     coordinates = _Coordinates(declared, start)
-    found = dict(start)
+    packed = coordinates.pack(start)
     with torch.enable_grad():
         if coordinates.shared or coordinates.width > NEWTON_WIDTH:
-            found = coordinates.unpack(
-                _lbfgs(lambda u: objective(coordinates.unpack(u)).sum() / divisor.sum(), coordinates.pack(start))
-            )
+            packed = _lbfgs(lambda u: objective(coordinates.unpack(u)).sum() / divisor.sum(), packed)
         else:
-            found = coordinates.unpack(
-                _newton(
-                    lambda u: objective(coordinates.unpack(u)) / divisor, coordinates.pack(start).reshape(states, -1)
-                )
-            )
-    return better(objective, declared, found, start)
+            packed = _newton(lambda u: objective(coordinates.unpack(u)) / divisor, packed)
+    return better(objective, declared, coordinates.unpack(packed), start)
 
 
 def better(
@@ -205,7 +198,7 @@ def _lbfgs(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         if not bool(torch.isfinite(value)):
             return math.inf, np.zeros_like(flat)
         (gradient,) = torch.autograd.grad(value, u)
-        return float(value), gradient.reshape(-1).cpu().numpy()
+        return value.item(), gradient.reshape(-1).cpu().numpy()
 
     options = {"maxiter": 1000, "maxfun": 2000, "ftol": 1e-15, "gtol": 1e-11, "maxcor": 20}
     result = minimize(descend, start.reshape(-1).cpu().numpy(), jac=True, method="L-BFGS-B", options=options)

@@ -113,6 +113,6 @@ def counts_or_zero(values: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def count_mean_prior(values: Tensor) -> TorchDistributionMixin:
-    """Gamma(1.1, 1 / max count) for the mean of a count: its mode is at a tenth of the largest count, its mean at 1.1."""
+    """Gamma(1.1, 1 / max) for the mean of a count: its mode is a tenth of the largest count, its mean 1.1 times it."""
     largest = values.max().clamp(min=1) if values.numel() else values.new_ones(())
     return dist.Gamma(torch.full_like(largest, 1.1), largest.reciprocal())

@@ -1,8 +1,8 @@
 """The scale of the data: what "too narrow to be a law" means, and where an ML estimate has to stop.
 
-The likelihood of a continuous mixture has no maximum: a state that settles on one value gains without bound as its scale
-goes to zero (Day 1969). The default priors prevent it. Maximum likelihood stops at a floor so far below the data's
-spread that only a collapsed state reaches it, and `collapsed` then says so.
+The likelihood of a continuous mixture has no maximum: a state that settles on one value gains without bound as its
+scale goes to zero (Day 1969). The default priors prevent it. Maximum likelihood stops at a floor so far below the
+data's spread that only a collapsed state reaches it, and `collapsed` then says so.
 """
 
 from __future__ import annotations

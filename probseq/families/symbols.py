@@ -1,6 +1,6 @@
 """Symbols: Bernoulli (0 or 1) and categorical (codes 0 .. M-1), with closed-form M-steps from weighted counts.
 
-Probabilities may be exactly zero or one; log 0 is -inf here, where torch's own distributions put log(2e-16) in its place.
+Probabilities may be exactly zero or one; log 0 is -inf here, where torch's own distributions put log(2e-16) instead.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def probability_prior(values: Tensor) -> TorchDistributionMixin:
 
 
 def beta_mode(ones: Tensor, total: Tensor, prior: TorchDistributionMixin | None) -> Tensor | None:
-    """(K,): posterior mode of a probability after `ones` in `total`; None unless the prior is a Beta with a mode inside."""
+    """(K,): posterior mode of a probability after `ones` of `total`; None unless the prior is a Beta with a mode."""
     if type(prior) is not dist.Beta:
         return None
     first, second = prior.concentration1, prior.concentration0  # type: ignore[attr-defined]
