@@ -1,0 +1,217 @@
+"""Enumerate the state sites of a Pyro program in parallel and collect what each step says about its state.
+
+Every `StateSequence` site takes the value 0..K-1 on a new dim left of all plates, so that an observed site scores
+as (K, T). Those scores are the log tables of the compiled recursions; the sites themselves are hidden from the
+handlers outside, which see one factor for each chain in their place (`marginalize`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from probseq.chains.state_sequence import StateSequence
+from probseq.errors import ModelError
+
+
+class EnumeratedStates(Tensor):
+    """The values 0..K-1 on the enumeration dim. It is not a path: taking steps out of it raises."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # every result is a plain tensor
+
+    def __getitem__(self, index: Any) -> Tensor:
+        raise ModelError(
+            "A state that is summed out must not be indexed by step, got an index on the state itself; a site may "
+            "depend on its own step's state only - use a chain whose states remember what the site needs."
+        )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self[0],))
+
+
+class DeferredValue(Tensor):
+    """Stands for an unobserved site that depends on a state; whatever is computed from it is of this type too."""
+
+
+@dataclass(frozen=True, eq=False)
+class EnumeratedChain:
+    """One state site as the program met it, with the scores of the sites that depend on it.
+
+    Args:
+        name: of the site.
+        law: its distribution.
+        dim: its enumeration dim, negative.
+        plates: name -> dim of the program's own plates that it stands in.
+        scale: of the handlers inside the program.
+        scores: log-probabilities, each (K, plates..., T) with K at `dim`.
+    """
+
+    name: str
+    law: StateSequence
+    dim: int
+    plates: dict[str, int]
+    scale: float | Tensor
+    scores: list[Tensor] = field(default_factory=list)
+
+    @property
+    def log_table(self) -> Tensor:
+        """(*lead, T, K) nats: log p(all that was observed at step t | z_t = k); lead are the batch dims -2, -3, ..."""
+        law, lead = self.law, tuple(self.law.path_shape[:-1])
+        if not self.scores:
+            return law_like_zeros(law)
+        table = torch.stack(torch.broadcast_tensors(*self.scores)).sum(0) if len(self.scores) > 1 else self.scores[0]
+        table = table.reshape(table.shape[self.dim :])
+        middle = list(table.shape[1:-1])
+        while len(middle) > len(lead) and middle[0] == 1:
+            middle.pop(0)
+        lead = torch.broadcast_shapes(tuple(middle), lead)
+        table = table.reshape((table.shape[0],) + (1,) * (len(lead) - len(middle)) + (*middle, table.shape[-1]))
+        return table.expand((table.shape[0], *lead, law.total_steps)).movedim(0, -1)
+
+
+def law_like_zeros(law: StateSequence) -> Tensor:
+    """The table of a chain that nothing observed depends on."""
+    return torch.zeros((*law.path_shape, law.states), dtype=torch.float64)
+
+
+class Enumerate(Messenger):
+    """Give every unobserved state site its enumerated values and collect the scores that depend on them.
+
+    Args:
+        first_dim: the enumeration dim of the first chain; each further chain goes one to the left.
+    """
+
+    def __init__(self, first_dim: int) -> None:
+        super().__init__()
+        self.first_dim = first_dim
+        self.chains: list[EnumeratedChain] = []
+        self.deferred: set[str] = set()
+        self.recorded: dict[str, Any] = {}
+        self.plate_nesting = 0
+        self._open: set[str] = set()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        self.plate_nesting = max([self.plate_nesting, *(-f.dim for f in msg["cond_indep_stack"] if f.dim)])
+        if isinstance(msg["fn"], StateSequence):
+            if not msg["is_observed"] and msg["value"] is None:
+                self._enumerate(msg)
+        elif msg["is_observed"]:
+            msg["stop"] = msg["stop"] or self._depends(msg)
+        elif self._depends(msg):
+            self.deferred.add(msg["name"])
+            with torch.no_grad():
+                msg["value"] = msg["fn"].sample().as_subclass(DeferredValue)
+            msg["stop"] = msg["done"] = True
+        else:
+            self._open.add(msg["name"])
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        name = msg["name"]
+        if name in self.deferred or (self.chains and self.chains[-1].name == name):
+            return
+        if name in self._open:
+            _restore_batch_dims(msg)
+        elif self._depends(msg):
+            self._score(msg)
+            return
+        self.recorded[name] = msg["value"]
+
+    def _enumerate(self, msg: Any) -> None:
+        law: StateSequence = msg["fn"]
+        dim = self.first_dim - len(self.chains)
+        values = torch.arange(law.states).reshape((-1,) + (1,) * (-1 - dim))
+        msg["value"] = values.as_subclass(EnumeratedStates)
+        msg["stop"] = msg["done"] = True
+        plates = {frame.name: frame.dim for frame in msg["cond_indep_stack"] if frame.dim is not None}
+        self.chains.append(EnumeratedChain(msg["name"], law, dim, plates, msg["scale"]))
+
+    def _depends(self, msg: Any) -> bool:
+        """Enumeration dims stand left of every plate, so a batch that reaches them depends on a state."""
+        if not self.chains:
+            return False
+        rank = len(getattr(msg["fn"], "batch_shape", ()))
+        return rank >= -self.first_dim or bool(self.deferred) and _uses_deferred(msg["fn"])
+
+    def _score(self, msg: Any) -> None:
+        """Add an observed site's log-probability to the chain that it depends on."""
+        log_prob = msg["fn"].log_prob(msg["value"])
+        if isinstance(log_prob, DeferredValue):
+            raise ModelError(
+                f"Site '{msg['name']}' must depend on a state through observed sites only, got a dependence on one of "
+                f"the unobserved sites {sorted(self.deferred)}; observe that site, or sum it out in the distribution."
+            )
+        if msg["mask"] is not None:
+            log_prob = torch.where(torch.as_tensor(msg["mask"]), log_prob, torch.zeros((), dtype=log_prob.dtype))
+        chain = self._chain_of(msg["name"], log_prob)
+        steps = chain.law.total_steps
+        in_step_plate = any(frame.dim == -1 and frame.size == steps for frame in msg["cond_indep_stack"])
+        if not in_step_plate or log_prob.shape[-1] != steps:
+            raise ModelError(
+                f"Site '{msg['name']}' depends on the state '{chain.name}' and must score step by step in a plate of "
+                f"its {steps} steps at dim -1, got log-probabilities of shape {tuple(log_prob.shape)}; write "
+                f"`with pyro.plate('step', {steps}):` around it."
+            )
+        _check_scale(msg, chain)
+        for frame in msg["cond_indep_stack"]:
+            if frame.dim is not None and frame.dim != -1 and frame.name not in chain.plates:
+                log_prob = log_prob.sum(frame.dim, keepdim=True)
+        chain.scores.append(log_prob)
+
+    def _chain_of(self, name: str, log_prob: Tensor) -> EnumeratedChain:
+        """The one chain whose dim this score has."""
+        rank = log_prob.dim()
+        found = [chain for chain in self.chains if rank >= -chain.dim and log_prob.shape[chain.dim] > 1]
+        found = found or [chain for chain in self.chains if rank == -chain.dim]
+        if len(found) != 1:
+            names = ", ".join(f"'{chain.name}'" for chain in found)
+            raise ModelError(
+                f"Site '{name}' must depend on the states of one chain, got {names}; the chains of one program are "
+                "independent given the parameters - use one chain over the product of their states."
+            )
+        chain = found[0]
+        if log_prob.shape[chain.dim] != chain.law.states:
+            raise ModelError(
+                f"Site '{name}' must score each of the {chain.law.states} values of '{chain.name}', got "
+                f"{log_prob.shape[chain.dim]} scores; do not slice or reduce the enumerated state."
+            )
+        return chain
+
+
+def _uses_deferred(law: Any) -> bool:
+    """Whether a distribution was made from a deferred value."""
+    found = [value for value in vars(law).values() if isinstance(value, DeferredValue)]
+    return bool(found) or (hasattr(law, "base_dist") and _uses_deferred(law.base_dist))
+
+
+def _restore_batch_dims(msg: Any) -> None:
+    """Give a value from outside the batch dims of its site.
+
+    `Predictive(parallel=True)` hands over (S, K) for a site that the vectorising plate makes (S, 1, K).
+    """
+    value, shape = msg["value"], getattr(msg["fn"], "shape", None)
+    if not isinstance(value, Tensor) or shape is None or isinstance(msg["fn"], StateSequence):
+        return
+    expected = shape()
+    if value.shape != expected and value.dim() < len(expected) and value.numel() == expected.numel():
+        msg["value"] = value.reshape(expected)
+
+
+def _check_scale(msg: Any, chain: EnumeratedChain) -> None:
+    """A scale weighs whole sequences, so a site and its state must stand under the same one."""
+
+    def same(left: Any, right: Any) -> bool:
+        left, right = torch.as_tensor(left, dtype=torch.float64), torch.as_tensor(right, dtype=torch.float64)
+        return bool((left == right).all())
+
+    weights = chain.law.step_weights()
+    if same(msg["scale"], chain.scale) or (weights is not None and same(msg["scale"], chain.scale * weights)):
+        return
+    raise ModelError(
+        f"Site '{msg['name']}' must stand under the same scale as its state '{chain.name}', got {msg['scale']} against "
+        f"{chain.scale}; put both under one poutine.scale, and take minibatches by whole sequences (Sequences.take)."
+    )

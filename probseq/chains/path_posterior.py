@@ -1,0 +1,54 @@
+"""`posterior(program, parameters)`: filtered, smoothed, Viterbi and sampled paths of any program's states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from probseq.chains.marginalization import PlateNesting, read
+from probseq.chains.state_posterior import StatePosterior
+from probseq.errors import ModelError
+
+
+def posterior(
+    program: Callable[..., Any], parameters: Mapping[str, Tensor] | None = None
+) -> Callable[..., dict[str, StatePosterior]]:
+    """The law of a program's hidden paths given its observed sites and its parameters.
+
+    Args:
+        program: a Pyro program with one or more state sites; not marginalised.
+        parameters: value of every continuous site, such as a guide's median or one posterior draw.
+
+    Returns:
+        A function of the program's arguments that returns state site -> `StatePosterior`.
+
+    Raises:
+        ModelError: (when called) the program has no state site, or a site was left without a value.
+    """
+    nesting = PlateNesting(program, None)
+
+    def decode(*args: Any, **kwargs: Any) -> dict[str, StatePosterior]:
+        given = pyro.condition(program, dict(parameters or {}))  # pyright: ignore[reportArgumentType]
+        with torch.no_grad(), pyro.poutine.block(), pyro.poutine.trace() as trace:
+            reading, _ = read(given, nesting, *args, **kwargs)
+        free = [
+            name
+            for name, site in trace.trace.nodes.items()
+            if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample"
+        ]
+        if free:
+            raise ModelError(
+                f"Every parameter must be given to decode, got no value for {', '.join(free)}; pass them in parameters."
+            )
+        if not reading.chains:
+            raise ModelError(
+                "A program to decode must have a state site that is not observed, got none; sample one from a "
+                "MarkovChain."
+            )
+        return {chain.name: chain.law.posterior(chain.log_table) for chain in reading.chains}
+
+    return decode

@@ -1,0 +1,108 @@
+"""The second reading of a program: states drawn given the data, then the sites that depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import constraints
+
+from probseq.chains.enumeration import Enumerate
+from probseq.chains.state_sequence import StateSequence
+from probseq.errors import ModelError
+
+
+class PathGivenData(TorchDistribution):
+    """p(path | data) as a Pyro distribution, drawn by forward filtering and backward sampling.
+
+    Args:
+        law: the chain.
+        log_table: (*lead, T, K) nats: log-likelihood of each step under each state.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    has_rsample = False
+
+    def __init__(self, law: StateSequence, log_table: Tensor) -> None:
+        self.law, self.log_table = law, log_table
+        lead = torch.broadcast_shapes(law.path_shape[:-1], log_table.shape[:-2])
+        super().__init__(lead + torch.Size([1]) if lead else law.batch_shape, law.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        return self.law.support
+
+    def expand(self, batch_shape: torch.Size | Sequence[int], _instance: Any = None) -> PathGivenData:
+        batch = torch.Size(batch_shape)
+        table = self.log_table.expand(batch[:-1] + self.log_table.shape[-2:])
+        return PathGivenData(self.law.expand(batch), table)
+
+    def shape(self, sample_shape: torch.Size = torch.Size()) -> torch.Size:  # noqa: B008  (the signature of torch)
+        return torch.Size(sample_shape) + torch.Size(self.batch_shape[:-1]) + self.event_shape
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  (the signature of torch)
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        lead = torch.Size(self.batch_shape[:-1])
+        posterior = self.law.posterior(self.log_table.expand(lead + self.log_table.shape[-2:]))
+        draws = posterior.sample(torch.Size(sample_shape).numel(), seed=generator)
+        return draws.reshape(self.shape(torch.Size(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(*batch) log p(path | data): the joint of path and data less the evidence."""
+        steps = self.log_table.expand(value.shape[:-1] + self.log_table.shape[-2:])
+        given_path = steps.gather(-1, value.unsqueeze(-1)).squeeze(-1).sum(-1)
+        evidence = self.law.evidence(self.log_table).sum(-1)
+        total = given_path - evidence
+        return self.law.log_prob(value) + (total.unsqueeze(-1) if self.batch_shape else total)
+
+
+class Replay(Messenger):
+    """Read a program again: states take paths given the data, deferred sites are drawn, the rest stays as recorded.
+
+    Args:
+        first: the first, enumerated reading.
+        predict: whether log-probabilities are masked outside, so that handlers outside see states and draws; else
+            the paths stay hidden.
+        frame: site -> the plate that stands for the dims of the program's plates.
+    """
+
+    def __init__(self, first: Enumerate, predict: bool, frame: Callable[[str], CondIndepStackFrame]) -> None:
+        super().__init__()
+        self.frame = frame
+        self.laws = {chain.name: PathGivenData(chain.law, chain.log_table.detach()) for chain in first.chains}
+        self.recorded, self.deferred, self.predict = first.recorded, first.deferred, predict
+        self._drawn: dict[str, Any] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        name = msg["name"]
+        if name in self.laws and not msg["is_observed"]:
+            msg["fn"] = self.laws[name]
+            msg["stop"] = not self.predict
+            msg["cond_indep_stack"] = (self.frame(name), *msg["cond_indep_stack"])
+        elif name in self.deferred:
+            if not self.predict:
+                msg["value"] = self._drawn[name] = msg["fn"]()
+        else:
+            if name in self.recorded and not msg["is_observed"]:
+                msg["value"] = self.recorded[name]
+            msg["stop"] = True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        name = msg["name"]
+        from_outside = msg["is_observed"] or (not self.predict and msg["value"] is not self._drawn.get(name))
+        if name in self.deferred and from_outside:
+            raise ModelError(
+                f"Site '{name}' depends on a state that is summed out and must get its value inside, got one from a "
+                "handler or guide outside; condition first, then marginalise: "
+                "marginalize(pyro.condition(program, data))."
+            )
+        if name in self.laws and self.predict and msg["is_observed"]:
+            raise ModelError(
+                f"State site '{name}' is summed out and must not be given a value; condition or intervene first, then "
+                "marginalise: marginalize(pyro.condition(program, data))."
+            )

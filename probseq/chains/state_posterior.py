@@ -1,0 +1,147 @@
+"""The law of a hidden path given the data: filtered, smoothed, Viterbi and sampled paths from one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probseq import kernels
+from probseq.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class StatePosterior:
+    """p(z | x) of one hidden chain; every answer is computed when first asked for and kept.
+
+    N sequences, T steps in all, K states; draws of the parameters, if any, are leading dims `batch`.
+
+    Args:
+        batch: leading dims of every answer; () for one set of parameters.
+        arguments: what `probseq.kernels` takes: log tables, offsets and indices.
+    """
+
+    batch: tuple[int, ...]
+    arguments: dict[str, Any] = field(repr=False)
+
+    @property
+    def states(self) -> int:
+        """K."""
+        return int(self.arguments["log_initial"].shape[-1])
+
+    @cached_property
+    def log_evidence(self) -> Tensor:
+        """(*batch, N) nats: log p(x_n); -inf where the sequence is impossible."""
+        return self._shaped(kernels.evidence(**self.arguments))
+
+    @cached_property
+    def _filter(self) -> tuple[Tensor, Tensor]:
+        filtered, predictive = kernels.filtered(**self.arguments)
+        return self._shaped(filtered), self._shaped(predictive)
+
+    @property
+    def filtered(self) -> Tensor:
+        """(*batch, T, K): p(z_t | x_1:t)."""
+        self._require_possible()
+        return self._filter[0]
+
+    @property
+    def predictive_log_prob(self) -> Tensor:
+        """(*batch, T) nats: log p(x_t | x_<t); they sum to the log evidence."""
+        return self._filter[1]
+
+    @cached_property
+    def smoothed(self) -> Tensor:
+        """(*batch, T, K): p(z_t | x_1:T of its sequence), gamma in Rabiner (1989)."""
+        self._require_possible()
+        return self._shaped(kernels.smoothed(**self.arguments))
+
+    @cached_property
+    def expected_transitions(self) -> Tensor:
+        """(*batch, S, K, K): expected number of moves i -> j under each transition matrix, sum of xi."""
+        self._require_possible()
+        return self._shaped(kernels.expected_counts(**self.arguments).transition)
+
+    @cached_property
+    def pairwise(self) -> Tensor:
+        """(*batch, T, K, K): p(z_t = i, z_{t+1} = j | x), xi in Rabiner (1989); zero at a sequence's last step.
+
+        Made as the expected counts of a chain whose every step has a transition matrix of its own.
+        """
+        self._require_possible()
+        steps = int(self.arguments["offsets"][-1])
+        index = self.arguments["transition_index"]
+        own = np.zeros(steps, dtype=np.int64) if index is None else index.astype(np.int64)
+        arguments = self.arguments | {
+            "log_transition": np.ascontiguousarray(self.arguments["log_transition"][:, own]),
+            "transition_index": np.arange(steps, dtype=np.int64),
+        }
+        return self._shaped(kernels.expected_counts(**arguments).transition)
+
+    @cached_property
+    def _viterbi(self) -> tuple[Tensor, Tensor]:
+        self._require_possible()
+        paths, log_prob = kernels.viterbi(**self.arguments)
+        return self._shaped(paths.astype(np.int64)), self._shaped(log_prob)
+
+    @property
+    def viterbi(self) -> Tensor:
+        """(*batch, T) int64: the most probable path of each sequence (Viterbi 1967)."""
+        return self._viterbi[0]
+
+    @property
+    def viterbi_log_prob(self) -> Tensor:
+        """(*batch, N) nats: log p(x_n, its Viterbi path)."""
+        return self._viterbi[1]
+
+    @property
+    def local(self) -> Tensor:
+        """(*batch, T) int64: the most probable state of each step on its own (posterior decoding)."""
+        return self.smoothed.argmax(-1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """(*batch, T) nats: uncertainty of each step's state, -sum_k gamma log gamma."""
+        return torch.special.entr(self.smoothed).sum(-1)
+
+    def sample(self, draws: int = 1, *, seed: int | torch.Generator) -> Tensor:
+        """(draws, *batch, T) int64 paths from p(z | x), by backward sampling (Chib 1996).
+
+        Args:
+            draws: number of paths for each set of parameters.
+            seed: an int, or a generator that goes on from where it is.
+        """
+        self._require_possible()
+        generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        rows, steps = self.arguments["log_initial"].shape[0], int(self.arguments["offsets"][-1])
+        paths = np.empty((draws, rows, steps), dtype=np.int64)
+        for draw in range(draws):
+            uniforms = torch.rand((rows, steps), generator=generator, dtype=torch.float64)
+            paths[draw] = kernels.sample_paths(**self.arguments, uniforms=uniforms.numpy())
+        return torch.from_numpy(paths).reshape((draws, *self.batch, steps))
+
+    def first_impossible_step(self) -> tuple[int, int] | None:
+        """(sequence, step within it) where log p(x_1:t) first falls to -inf, or None if all is possible."""
+        impossible = torch.isneginf(self._filter[1]).reshape(-1, self._filter[1].shape[-1]).any(0).nonzero()
+        if impossible.numel() == 0:
+            return None
+        step = int(impossible[0])
+        sequence = int(np.searchsorted(self.arguments["offsets"], step, side="right")) - 1
+        return sequence, step - int(self.arguments["offsets"][sequence])
+
+    def _require_possible(self) -> None:
+        if not bool(torch.isneginf(self.log_evidence).any()):
+            return
+        where = self.first_impossible_step()
+        place = "" if where is None else f" at step {where[1]} (from 0) of sequence {where[0]} (from 0)"
+        raise DataError(
+            f"A series to decode must be possible under the model, got probability zero{place}; check the value "
+            "there, or allow the transition or emission that it needs."
+        )
+
+    def _shaped(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.asarray(array)).reshape(self.batch + array.shape[1:])

@@ -1,0 +1,7 @@
+"""Ways to fit a model: each returns a `Fit`."""
+
+from probseq.inference.expectation_maximisation import em
+from probseq.inference.fit import Attempt, Fit
+from probseq.inference.variational import svi
+
+__all__ = ["Attempt", "Fit", "em", "svi"]

@@ -1,0 +1,203 @@
+"""A fitted model: parameters, how they were found, and every answer that they give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from probseq.chains.state_posterior import StatePosterior
+from probseq.inference import forecasting, storage
+from probseq.models.hmm import HMM
+from probseq.models.program import ProgramModel
+from probseq.sequences import Sequences
+
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a fit, kept or not.
+
+    Args:
+        number: 0 is the deterministic start.
+        objective: what was maximised, at the end; NaN where the start failed.
+        iterations: how many.
+        stop_reason: why it stopped, in words.
+    """
+
+    number: int
+    objective: float
+    iterations: int
+    stop_reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A model with its fitted parameters.
+
+    Args:
+        model: the description that was fitted, bound to its data's categories and scale.
+        parameters: site -> tensor: the point estimate. `initial` (K,), `transition` (K, K), the family's (K, ...).
+        draws: site -> (S, ...): draws of the parameters; S = 1 is the point itself.
+        method: "em" or "svi".
+        log_likelihood: nats, at the point, of the data that was fitted (weighted where it has weights).
+        observations: number of observed steps, the n of BIC.
+        n_parameters: free parameters.
+        objective: (iterations,) what was maximised, by iteration.
+        converged: whether the tolerance was reached.
+        stop_reason: why the fit stopped, in words.
+        seconds: wall time.
+        fingerprint: SHA-256 of the data.
+        columns: names of the data's value columns.
+        categories: what the codes of the data stand for, or None.
+        attempts: every start.
+    """
+
+    model: HMM | ProgramModel
+    parameters: Parameters
+    draws: Parameters
+    method: str
+    log_likelihood: float
+    observations: int
+    n_parameters: int
+    objective: Tensor
+    converged: bool
+    stop_reason: str
+    seconds: float
+    fingerprint: str
+    columns: tuple[str, ...] = ()
+    categories: tuple[str, ...] | None = None
+    attempts: tuple[Attempt, ...] = field(default=())
+
+    # ---- size of the model against its fit -------------------------------------------------------------------------
+
+    @property
+    def aic(self) -> float:
+        """2 p - 2 log L (Akaike 1974)."""
+        return 2.0 * self.n_parameters - 2.0 * self.log_likelihood
+
+    @property
+    def bic(self) -> float:
+        """p log n - 2 log L, n the observed steps (Schwarz 1978)."""
+        return self.n_parameters * math.log(self.observations) - 2.0 * self.log_likelihood
+
+    @property
+    def iterations(self) -> int:
+        """Of the attempt that was kept."""
+        return len(self.objective)
+
+    @cached_property
+    def n_draws(self) -> int:
+        """S."""
+        return int(next(iter(self.draws.values())).shape[0]) if self.draws else 1
+
+    # ---- the SequenceModel protocol --------------------------------------------------------------------------------
+
+    def log_prob(self, series: Sequences) -> Tensor:
+        """(N,) nats: log p(x_n), averaged over the draws of the parameters; -inf where impossible."""
+        return self._averaged("log_evidence", series)
+
+    def predictive_log_prob(self, series: Sequences) -> Tensor:
+        """(T,) nats: log p(x_t | x_<t), one step ahead, averaged over the draws; zero at a missing step."""
+        return self._averaged("predictive_log_prob", series)
+
+    def posterior(self, series: Sequences) -> StatePosterior:
+        """Filtered, smoothed, Viterbi and sampled paths at the point estimate."""
+        return self.model.posterior(self.parameters, series)
+
+    def decode(self, series: Sequences) -> pd.DataFrame:
+        """The series with its original index and, for each step, the decoded state.
+
+        Columns: the data, `state` (Viterbi), `local` (most probable at that step alone), `probability_k` (smoothed),
+        `filtered_k`, and `log_predictive` = log p(x_t | x_<t) in nats.
+        """
+        posterior = self.posterior(series)
+        columns: dict[str, Any] = {"state": posterior.viterbi, "local": posterior.local}
+        for k in range(posterior.states):
+            columns[f"probability_{k}"] = posterior.smoothed[:, k]
+        for k in range(posterior.states):
+            columns[f"filtered_{k}"] = posterior.filtered[:, k]
+        columns["log_predictive"] = posterior.predictive_log_prob
+        return series.to_frame({name: value.numpy() for name, value in columns.items()})
+
+    def forecast(
+        self, series: Sequences, horizon: int, quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)
+    ) -> pd.DataFrame:
+        """The next `horizon` steps of every sequence: mean, quantiles, and the probability of each state.
+
+        The forecast is the exact mixture over states (and draws of the parameters), not a simulation.
+
+        Args:
+            series: what has been seen.
+            horizon: steps ahead, at least 1.
+            quantiles: probabilities in (0, 1); columns `q0.05`, ... (families with an order only).
+        """
+        return forecasting.forecast(self._hmm("forecast"), self.draws, series, horizon, quantiles)
+
+    def simulate(self, lengths: int | Sequence[int], *, seed: int) -> Sequences:
+        """New series from the fitted model; draws of the parameters take turns, one for each sequence.
+
+        Args:
+            lengths: steps of each sequence.
+            seed: of the generator.
+        """
+        return forecasting.simulate(self._hmm("simulate"), self.draws, lengths, seed, self.columns, self.categories)
+
+    # ---- words and files -------------------------------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any]:
+        """The fit as plain numbers and lists, as `probseq fit --json` prints it."""
+        return storage.summary(self)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the fit as JSON and safetensors into a directory (made if need be); all of it or nothing."""
+        return storage.save(self, Path(directory))
+
+    @staticmethod
+    def load(directory: str | Path, program: Any = None) -> Fit:
+        """Read a fit; scores are bit-equal to those of the fit that was saved.
+
+        Args:
+            directory: as given to `save`.
+            program: the Pyro program, for a fit of a user's own program; code is never stored.
+        """
+        return storage.load(Path(directory), program)
+
+    # ---- parts -----------------------------------------------------------------------------------------------------
+
+    def _averaged(self, answer: str, series: Sequences) -> Tensor:
+        if self.n_draws == 1:
+            return getattr(self.model.posterior(self.parameters, series), answer)
+        per_draw = [
+            getattr(self.model.posterior({name: value[s] for name, value in self.draws.items()}, series), answer)
+            for s in range(self.n_draws)
+        ]
+        return torch.stack(per_draw).logsumexp(0) - math.log(self.n_draws)
+
+    def _hmm(self, what: str) -> HMM:
+        if isinstance(self.model, HMM):
+            return self.model
+        from probseq.errors import ModelError
+
+        raise ModelError(
+            f"{what} must know how a program runs on, got a user's own program; use pyro.infer.Predictive with the "
+            "program and the fit's draws."
+        )
+
+
+def observed_steps(series: Sequences) -> int:
+    """n of BIC: steps with a measurement."""
+    return int(series.step_observed.sum())
+
+
+def as_draws(parameters: Mapping[str, Tensor]) -> Parameters:
+    """A point as one draw."""
+    return {name: value.unsqueeze(0) for name, value in parameters.items()}

@@ -1,0 +1,226 @@
+"""A fit on disk: `fit.json` says what it is, `fit.safetensors` holds its numbers. Nothing is pickled.
+
+A directory is written under another name and moved into place, so that a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from probseq import families
+from probseq.chains import initial_laws, transition_laws
+from probseq.errors import DataError, ModelError
+from probseq.models.hmm import HMM
+from probseq.models.program import ProgramModel
+
+if TYPE_CHECKING:
+    from probseq.inference.fit import Fit
+
+FORMAT = 1
+DESCRIPTION, NUMBERS = "fit.json", "fit.safetensors"
+_INITIAL = {
+    law.__name__: law for law in (initial_laws.FreeInitial, initial_laws.StationaryInitial, initial_laws.FixedInitial)
+}
+_TRANSITION = {
+    law.__name__: law
+    for law in (
+        transition_laws.FreeTransitions,
+        transition_laws.StickyTransitions,
+        transition_laws.LeftRightTransitions,
+        transition_laws.ForbiddenTransitions,
+        transition_laws.FixedTransitions,
+    )
+}
+
+
+def summary(fit: Fit) -> dict[str, Any]:
+    """The fit as plain numbers and lists."""
+    point = dict(fit.parameters)
+    states = fit.model.states if isinstance(fit.model, HMM) else None
+    model = fit.model
+    result: dict[str, Any] = {
+        "log_likelihood": fit.log_likelihood,
+        "n_parameters": fit.n_parameters,
+        "aic": fit.aic,
+        "bic": fit.bic,
+        "states": states,
+        "family": model.emission.name if isinstance(model, HMM) else None,
+        "method": fit.method,
+        "converged": fit.converged,
+        "stop_reason": fit.stop_reason,
+        "iterations": fit.iterations,
+        "seconds": fit.seconds,
+        "observations": fit.observations,
+    }
+    if isinstance(model, HMM):
+        transition = point.pop("transition") if "transition" in point else model.transition.sample(model.states)
+        initial = point.pop("initial") if "initial" in point else model.initial.sample(model.states, transition)
+        result |= {"initial": initial.tolist(), "transition": transition.tolist()}
+    return result | {"emission": {name: value.tolist() for name, value in point.items()}}
+
+
+def save(fit: Fit, directory: Path) -> Path:
+    """Write a fit; all of it or nothing."""
+    from safetensors.torch import save_file
+
+    description = {
+        "format": FORMAT,
+        "model": _describe(fit.model),
+        "parameters": list(fit.parameters),
+        "attempts": [dataclasses.asdict(attempt) for attempt in fit.attempts],
+        **{name: getattr(fit, name) for name in _PLAIN},
+        "summary": {key: value for key, value in summary(fit).items() if key not in ("emission",)},
+    }
+    tensors = {f"point.{name}": value.contiguous().clone() for name, value in fit.parameters.items()}
+    tensors |= {f"draws.{name}": value.contiguous().clone() for name, value in fit.draws.items()}
+    tensors["objective"] = fit.objective
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        if directory.exists() and not directory.is_dir():
+            raise NotADirectoryError(f"{directory} is a file")
+        half = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            (half / DESCRIPTION).write_text(json.dumps(_finite(description), indent=2, allow_nan=False) + "\n")
+            save_file(tensors, str(half / NUMBERS))
+            directory.mkdir(exist_ok=True)
+            for name in (NUMBERS, DESCRIPTION):
+                os.replace(half / name, directory / name)
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"A fit must be saved in a directory that can be written, got {reason.lower()} at {directory}; choose "
+            "another directory."
+        ) from error
+    return directory
+
+
+def load(directory: Path, program: Any = None) -> Fit:
+    """Read a fit that `save` wrote."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from probseq.inference.fit import Attempt, Fit
+
+    try:
+        description = json.loads((directory / DESCRIPTION).read_text())
+        tensors = load_file(str(directory / NUMBERS))
+        if description.get("format") != FORMAT:
+            raise ValueError(f"format {description.get('format')!r}, this version reads {FORMAT}")
+        model = _model(description["model"], program)
+        point = {name: tensors[f"point.{name}"] for name in description["parameters"]}
+        draws = {name: tensors[f"draws.{name}"] for name in description["parameters"]}
+        _check_numbers(model, point)
+        plain = {name: description[name] for name in _PLAIN}
+        plain["columns"] = tuple(plain["columns"])
+        plain["categories"] = None if plain["categories"] is None else tuple(plain["categories"])
+        attempts = tuple(
+            Attempt(**{**attempt, "objective": math.nan if attempt["objective"] is None else attempt["objective"]})
+            for attempt in description["attempts"]
+        )
+        return Fit(model, point, draws, objective=tensors["objective"], attempts=attempts, **plain)
+    except ModelError:
+        raise
+    except FileNotFoundError as error:
+        lacking = Path(error.filename or "").name or NUMBERS
+        raise DataError(
+            f"A saved fit must hold {DESCRIPTION} and {NUMBERS}, got no {lacking} in {directory}; give a directory that "
+            "Fit.save (or probseq fit --out) wrote."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise DataError(
+            f"A saved fit must be whole and of this version, got {_first_line(error)} in {directory}; fit and save it "
+            "again."
+        ) from error
+
+
+_PLAIN = (
+    "method",
+    "log_likelihood",
+    "observations",
+    "n_parameters",
+    "converged",
+    "stop_reason",
+    "seconds",
+    "fingerprint",
+    "columns",
+    "categories",
+)
+
+
+def _describe(model: HMM | ProgramModel) -> dict[str, Any]:
+    if isinstance(model, ProgramModel):
+        return {"kind": "program", "name": getattr(model.program, "__name__", "program")}
+
+    def law(value: Any) -> dict[str, Any]:
+        return {"law": type(value).__name__, **dataclasses.asdict(value)}
+
+    return {
+        "kind": "hmm",
+        "states": model.states,
+        "emission": model.emission.to_json(),
+        "initial": law(model.initial),
+        "transition": law(model.transition),
+        "priors": {name: str(prior) for name, prior in model.priors.items()},  # to read; scoring needs none
+    }
+
+
+def _model(description: dict[str, Any], program: Any) -> HMM | ProgramModel:
+    if description["kind"] == "program":
+        if program is None:
+            raise ModelError(
+                f"A fit of a user's own program ('{description['name']}') must be loaded with it, got none; call "
+                "Fit.load(directory, program)."
+            )
+        return ProgramModel(program)
+
+    def law(known: dict[str, Any], fields: dict[str, Any]) -> Any:
+        values = {name: _tuples(value) for name, value in fields.items() if name != "law"}
+        return known[fields["law"]](**values)
+
+    return HMM(
+        states=description["states"],
+        emission=families.from_json(description["emission"]),
+        initial=law(_INITIAL, description["initial"]),
+        transition=law(_TRANSITION, description["transition"]),
+    )
+
+
+def _check_numbers(model: HMM | ProgramModel, point: dict[str, Tensor]) -> None:
+    """The tensors must be those of the model that the description names."""
+    if not isinstance(model, HMM):
+        return
+    shapes = {"initial": (model.states,), "transition": (model.states, model.states)}
+    for name, shape in shapes.items():
+        if name in point and tuple(point[name].shape) != shape:
+            raise ValueError(f"{name} of shape {tuple(point[name].shape)} for {model.states} states")
+    if any(not bool(torch.isfinite(value).all()) for value in point.values()):
+        raise ValueError("parameters that are not finite")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities, which JSON has not, as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
