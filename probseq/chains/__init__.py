@@ -1,17 +1,36 @@
 """Path distributions and the handlers that sum them out."""
 
 from probseq.chains.chain_evidence import evidence
+from probseq.chains.initial_laws import FixedInitial, FreeInitial, InitialLaw, StationaryInitial
 from probseq.chains.laws import mean_stay, stationary_law
 from probseq.chains.marginalization import marginalize
 from probseq.chains.markov_chain import MarkovChain
 from probseq.chains.path_posterior import posterior
 from probseq.chains.state_posterior import StatePosterior
 from probseq.chains.state_sequence import StateSequence
+from probseq.chains.transition_laws import (
+    FixedTransitions,
+    ForbiddenTransitions,
+    FreeTransitions,
+    LeftRightTransitions,
+    StickyTransitions,
+    TransitionLaw,
+)
 
 __all__ = [
+    "FixedInitial",
+    "FixedTransitions",
+    "ForbiddenTransitions",
+    "FreeInitial",
+    "FreeTransitions",
+    "InitialLaw",
+    "LeftRightTransitions",
     "MarkovChain",
     "StatePosterior",
     "StateSequence",
+    "StationaryInitial",
+    "StickyTransitions",
+    "TransitionLaw",
     "evidence",
     "marginalize",
     "mean_stay",
