@@ -48,7 +48,9 @@ def evidence(
     log_transition = log_transition.expand(batch + log_transition.shape[-3:])
     log_table = log_table.expand(batch + log_table.shape[-2:])
     if log_table.device.type != "cpu":
-        return evidence_reference(log_initial, log_transition, log_table, lengths, emission_index, transition_index)
+        return evidence_reference(
+            log_initial, log_transition, log_table, lengths, _as_tensor(emission_index), _as_tensor(transition_index)
+        )
     result = _Evidence.apply(
         log_initial.reshape((-1,) + log_initial.shape[-2:]).double(),
         log_transition.reshape((-1,) + log_transition.shape[-3:]).double(),
@@ -122,6 +124,15 @@ def _expected_counts(inputs: tuple[Tensor, ...], structure: tuple, counts: Any, 
 def _differentiable_gradient(inputs: tuple[Tensor, ...], structure: tuple, grad_output: Tensor) -> list[Tensor | None]:
     """The same gradient with a graph of its own, for second derivatives."""
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    value = evidence_reference(*inputs, *structure)
+    lengths, emission_index, transition_index = structure
+    log_initial, log_transition, log_table = inputs
+    value = evidence_reference(
+        log_initial, log_transition, log_table, lengths, _as_tensor(emission_index), _as_tensor(transition_index)
+    )
     found = iter(torch.autograd.grad(value, wanted, grad_output, create_graph=True, allow_unused=True))
     return [next(found) if tensor.requires_grad else None for tensor in inputs]
+
+
+def _as_tensor(index: Index) -> Tensor | None:
+    """An index that torch can gather with; it reads uint8 as a mask and has no arithmetic for uint16."""
+    return None if index is None else torch.from_numpy(np.asarray(index).astype(np.int64))

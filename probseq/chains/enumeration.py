@@ -22,7 +22,7 @@ from probseq.errors import ModelError
 class EnumeratedStates(Tensor):
     """The values 0..K-1 on the enumeration dim. It is not a path: taking steps out of it raises."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # every result is a plain tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore  (every result is a plain tensor)
 
     def __getitem__(self, index: Any) -> Tensor:
         raise ModelError(

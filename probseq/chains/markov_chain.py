@@ -45,7 +45,7 @@ class MarkovChain(StateSequence):
     tensor(0.1260)
     """
 
-    arg_constraints = {
+    arg_constraints = {  # pyright: ignore[reportAssignmentType]
         "initial": constraints.simplex,
         "transition": constraints.independent(constraints.simplex, 1),
     }

@@ -49,13 +49,13 @@ class SparseStickBreaking(Transform):
     def _call(self, x: Tensor) -> Tensor:
         rows = []
         for columns, part in zip(self.columns, x.split(self.sizes, -1), strict=True):
-            values = self._stick(part) if len(columns) > 1 else torch.ones_like(x[..., :1].sum(-1, keepdim=True))
+            values: Any = self._stick(part) if len(columns) > 1 else torch.ones_like(x[..., :1].sum(-1, keepdim=True))
             row = torch.zeros(x.shape[:-1] + self.allowed.shape[-1:], dtype=x.dtype)
             rows.append(row.index_copy(-1, columns, values.expand(x.shape[:-1] + values.shape[-1:])))
         return torch.stack(rows, -2)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        parts = [
+        parts: Any = [
             self._stick.inv(y[..., i, :][..., columns]) for i, columns in enumerate(self.columns) if len(columns) > 1
         ]
         return torch.cat(parts, -1) if parts else y[..., 0, :0]
@@ -87,7 +87,7 @@ class SparseDirichlet(TorchDistribution):
         concentration: (*batch, K, M); zero means the entry is zero for ever. The zeros are the same in every batch.
     """
 
-    arg_constraints = {"concentration": constraints.independent(constraints.nonnegative, 2)}
+    arg_constraints = {"concentration": constraints.independent(constraints.nonnegative, 2)}  # pyright: ignore
     has_rsample = True
 
     def __init__(self, concentration: Tensor, validate_args: bool | None = None) -> None:
@@ -105,7 +105,8 @@ class SparseDirichlet(TorchDistribution):
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  (the signature of torch)
         shape = torch.Size(sample_shape) + self.concentration.shape
         safe = torch.where(self.allowed, self.concentration, 1.0).expand(shape)
-        gamma = torch.where(self.allowed, torch._standard_gamma(safe), 0.0)
+        drawn = torch._standard_gamma(safe)  # pyright: ignore[reportPrivateImportUsage]
+        gamma = torch.where(self.allowed, drawn, 0.0)
         return gamma / gamma.sum(-1, keepdim=True)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -144,16 +144,15 @@ class _Problem:
         return self.climb(parameters, report)
 
     def climb(self, parameters: Parameters, report: Report | None) -> Climb:
-        model, series, trace = self.model, self.series, []
+        model: Any = self.model
+        series, trace = self.series, []
         kept, log_likelihood = parameters, -math.inf
         try:
             while True:
                 counts = model.expect(parameters, series)
                 objective = counts.log_likelihood + (float(model.log_prior(parameters, series)) if self.priors else 0.0)
-                reason = model.degenerate(parameters, series)
-                if reason is None and not math.isfinite(objective):
-                    reason = f"the log-likelihood became {objective}"
-                if reason is not None:
+                if not math.isfinite(objective):
+                    reason = model.degenerate(parameters, series) or f"the log-likelihood became {objective}"
                     return Climb(kept, log_likelihood, trace or [math.nan], reason, False, failed=True)
                 if trace and objective < trace[-1] - 1e-9 * abs(trace[-1]):
                     return Climb(kept, log_likelihood, trace, "the objective fell", False)
@@ -163,14 +162,24 @@ class _Problem:
                     report(len(trace), objective)
                 gain = remaining_gain(trace)
                 if gain <= self.tolerance * (abs(objective) + 1.0):
-                    return Climb(kept, log_likelihood, trace, f"converged: {gain:.1e} nats still to gain", True)
+                    return self._ended(kept, log_likelihood, trace, f"converged: {gain:.1e} nats still to gain", True)
                 if len(trace) >= self.max_iterations:
-                    return Climb(kept, log_likelihood, trace, f"max_iterations = {self.max_iterations} reached", False)
+                    reason = f"max_iterations = {self.max_iterations} reached"
+                    return self._ended(kept, log_likelihood, trace, reason, False)
                 parameters = model.maximise(parameters, counts, self.priors, series)
         except KeyboardInterrupt:
             if not trace:
                 raise
             return Climb(kept, log_likelihood, trace, "interrupted", False)
+
+    def _ended(
+        self, parameters: Parameters, log_likelihood: float, trace: list[float], reason: str, converged: bool
+    ) -> Climb:
+        """A climb that ended on its own, unless it ended in a collapsed state."""
+        collapse = self.model.degenerate(parameters, self.series)
+        if collapse is not None:
+            return Climb(parameters, log_likelihood, trace, collapse, False, failed=True)
+        return Climb(parameters, log_likelihood, trace, reason, converged)
 
 
 def remaining_gain(trace: list[float]) -> float:

@@ -135,8 +135,8 @@ def load(directory: Path, program: Any = None) -> Fit:
     except FileNotFoundError as error:
         lacking = Path(error.filename or "").name or NUMBERS
         raise DataError(
-            f"A saved fit must hold {DESCRIPTION} and {NUMBERS}, got no {lacking} in {directory}; give a directory that "
-            "Fit.save (or probseq fit --out) wrote."
+            f"A saved fit must hold {DESCRIPTION} and {NUMBERS}, got no {lacking} in {directory}; give a directory "
+            "that Fit.save (or probseq fit --out) wrote."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise DataError(

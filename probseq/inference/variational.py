@@ -142,7 +142,7 @@ def _run(
         try:
             for step in range(steps):
                 part = series if batch is None else _minibatch(series, batch, generator)
-                objective.append(-float(machine.step(part)))
+                objective.append(-float(machine.step(part)))  # pyright: ignore[reportArgumentType]
                 if step % 10 == 0:
                     report(step, objective[-1])
                 if not math.isfinite(objective[-1]):

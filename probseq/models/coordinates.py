@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -44,7 +44,8 @@ class Coordinates:
             value = self.example[name]
             parts.append(value[value > 0].log())
         for name, transform in self._transforms().items():
-            free = transform.inv(self.example[name]).reshape(-1)
+            inverse: Any = transform.inv
+            free = inverse(self.example[name]).reshape(-1)
             parts.append(free.nan_to_num(nan=0.0, posinf=FAR, neginf=-FAR))
         return torch.cat(parts).detach().double()
 

@@ -102,7 +102,7 @@ class HMM:
         parameters = {name: pyro.sample(name, prior) for name, prior in self.parameter_priors(series).items()}
         state = pyro.sample("state", MarkovChain(initial, transition, series.lengths, weights=series.weights))
         emission = self.emission_at(parameters, state)
-        with pyro.plate("step", series.total_steps), poutine.mask(mask=series.step_observed):
+        with pyro.plate("step", series.total_steps), poutine.mask(mask=series.step_observed):  # pyright: ignore[reportArgumentType]
             return pyro.sample("y", emission, obs=self._observations(series))
 
     def parameter_priors(self, series: Sequences) -> dict[str, TorchDistributionMixin]:

@@ -77,7 +77,7 @@ class ProgramModel:
             for name, site in trace.trace.nodes.items()
             if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample"
         }
-        values = {name: trace.trace.nodes[name]["value"] for name in self._supports}
+        values: Any = {name: trace.trace.nodes[name]["value"] for name in self._supports}
         self._width = self.coordinates(values).pack().numel()
         return self
 
@@ -91,7 +91,7 @@ class ProgramModel:
                     reading, _ = read(self.program, self._nesting, series)
                 value = sum((_evidence(chain) for chain in reading.chains), torch.zeros(()))
                 if best is None or float(value) > best[0]:
-                    nodes = trace.trace.nodes
+                    nodes: Any = trace.trace.nodes
                     best = (float(value), {name: nodes[name]["value"].detach() for name in self._supports})
         assert best is not None
         return best[1]
