@@ -65,12 +65,12 @@ class Calendar:
         if self.unit == "weekday":
             return "weekday" if self.step == 1 else f"{int(self.step)}-weekday"
         if isinstance(time, pd.PeriodIndex):
-            return f"period {time.freqstr}"
+            return f"periods {time.freqstr}"
         if isinstance(time, pd.DatetimeIndex | pd.TimedeltaIndex):
             length = pd.Timedelta(np.timedelta64(int(self.step), time.unit))
             names = {pd.Timedelta(days=1): "daily", pd.Timedelta(days=7): "weekly", pd.Timedelta(hours=1): "hourly"}
             return names.get(length, f"{length}")
-        return f"step {self.step:g}"
+        return f"steps of {self.step:g}"
 
 
 def find_calendar(time: pd.Index, lengths: np.ndarray) -> Calendar | None:

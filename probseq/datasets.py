@@ -174,7 +174,9 @@ def hong_kong_rainfall(file: str | Path | None = None, trace: float = 0.0) -> Se
     """
     source = _download() if file is None else file
     daily = _observatory_days(read_text(source), trace, source)
-    return Sequences.from_frame(daily.to_frame(), "rainfall", fill_gaps=True)
+    if daily.index.is_unique:
+        daily = daily.reindex(pd.date_range(daily.index.min(), daily.index.max(), name="date"))
+    return Sequences.from_frame(daily.to_frame(), "rainfall")
 
 
 def _download() -> Path:

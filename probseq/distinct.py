@@ -83,7 +83,7 @@ def _hashed(data: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         if count > 1:
             codes, found = pd.factorize(index * len(found) + codes)
         index, count = codes, len(found)
-        if count > max(steps // 2, 1):
+        if count > steps // 2:
             return none
     first = np.empty(count, dtype=np.int64)
     first[index[::-1]] = np.arange(steps - 1, -1, -1)

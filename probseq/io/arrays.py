@@ -50,13 +50,8 @@ def read_arrays(
     values, observed, sizes = _flat(arrays, "values")
     if lengths is not None:
         sizes = _lengths(lengths)
-    missing_column = None if observed is None else _first_empty_column(observed)
-    if missing_column is not None:
-        name = columns[missing_column] if columns else missing_column
-        raise DataError(
-            f"values must have at least one observed entry per column, got only missing at column {name}; leave the"
-            " column out."
-        )
+    if observed is not None:
+        _refuse_empty_column(observed, columns)
     optional: dict[str, Any] = {
         "ids": None if ids is None else pd.Index(ids),
         "columns": None if columns is None else tuple(columns),
@@ -137,7 +132,7 @@ def _numbers(array: Any, what: str, number: int) -> np.ndarray:
             return np.asarray(pd.to_numeric(pd.Series(raw.ravel())), dtype=np.float64).reshape(raw.shape)
         except (ValueError, TypeError):
             pass
-    sample = raw.ravel()[0] if raw.size else raw.dtype
+    sample = raw.ravel()[:1].tolist()[0] if raw.size else "nothing"
     raise DataError(
         f"{what} must be numbers in a regular array, got {sample!r} ({raw.dtype}) at sequence {number}; convert them,"
         " or give uint8 codes with their categories."
@@ -167,9 +162,14 @@ def _refuse_infinite(values: np.ndarray, mask: np.ndarray, what: str, number: in
         )
 
 
-def _first_empty_column(observed: np.ndarray) -> int | None:
+def _refuse_empty_column(observed: np.ndarray, columns: Sequence[str] | None) -> None:
     empty = ~np.atleast_1d(observed.any(axis=0))
-    return int(empty.argmax()) if empty.any() else None
+    if empty.any():
+        name = repr(columns[int(empty.argmax())]) if columns else int(empty.argmax())
+        raise DataError(
+            f"values must have at least one observed entry per column, got only missing at column {name}; leave the"
+            " column out."
+        )
 
 
 def _lengths(lengths: Any) -> np.ndarray:

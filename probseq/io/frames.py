@@ -165,7 +165,7 @@ def _table(frame: Any, columns: Columns) -> pd.DataFrame:
         frame = frame.reset_index(level=levels)
     for name in wanted:
         if name not in frame.columns:
-            close = difflib.get_close_matches(str(name), [str(known) for known in frame.columns], n=1, cutoff=0.5)
+            close = difflib.get_close_matches(str(name), [str(known) for known in frame.columns], n=1, cutoff=0.6)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise DataError(
                 f"column must be one of the table's, got {name!r}; {hint}choose from {_listing(frame.columns)}."

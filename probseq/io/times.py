@@ -85,7 +85,7 @@ def missing_steps(time: pd.Index, lengths: np.ndarray, locate: Locate, fill_gaps
     if missing.max() > calendar.most_missing:
         step = int((missing > calendar.most_missing).argmax())
         raise DataError(
-            f"time must have no gaps on its {calendar.describe(time)} calendar, got {missing[step]} missing"
+            f"time must have no gaps on its calendar ({calendar.describe(time)}), got {missing[step]} missing"
             f" step{'s' if missing[step] > 1 else ''} after {show_time(time[step])} at {locate(step)}; fill the gaps"
             " (fill_gaps=True inserts missing steps), or leave time out to take the rows as consecutive."
         )
@@ -105,8 +105,8 @@ def _refuse_flood(missing: np.ndarray, time: pd.Index, calendar: Calendar) -> No
     inserted = int(missing.sum())
     if inserted > 1_000_000 + 100 * len(time):
         raise DataError(
-            f"gaps to fill must be of a reasonable length, got {inserted:,} missing steps for {len(time):,} rows on a"
-            f" {calendar.describe(time)} calendar; resample to a coarser step, or leave fill_gaps out."
+            f"gaps to fill must be of a reasonable length, got {inserted:,} missing steps for {len(time):,} rows"
+            f" ({calendar.describe(time)}); resample to a coarser step, or leave fill_gaps out."
         )
 
 
