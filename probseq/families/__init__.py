@@ -12,6 +12,7 @@ torch.Size([4, 2])
 from probseq.families.family import Family, Parameter, Parameters, Priors
 from probseq.families.gamma import Gamma
 from probseq.families.gaussian import Gaussian, LogNormal
+from probseq.families.independent import Independent
 from probseq.families.inverse_wishart import InverseWishartCholesky
 from probseq.families.multivariate import MultivariateGaussian
 from probseq.families.naming import NAMES, by_name, from_json
@@ -31,6 +32,7 @@ __all__ = [
     "Gaussian",
     "Hurdle",
     "HurdleDistribution",
+    "Independent",
     "InverseWishartCholesky",
     "LogNormal",
     "MeanNegativeBinomial",

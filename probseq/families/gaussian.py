@@ -62,10 +62,10 @@ class Gaussian(Family):
         return torch.addcmul(-width.log() - LOG_ROOT_TAU, deviation, deviation, value=-0.5)
 
     def _cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
-        return torch.special.ndtr((values - parameters["loc"]) / parameters["scale"])
+        return normal_below((values - parameters["loc"]) / parameters["scale"])
 
     def _survival(self, values: Tensor, parameters: Parameters) -> Tensor:
-        return torch.special.ndtr((parameters["loc"] - values) / parameters["scale"])
+        return normal_below((parameters["loc"] - values) / parameters["scale"])
 
     def mean(self, parameters: Parameters) -> Tensor:
         return parameters["loc"]
@@ -194,6 +194,11 @@ class LogNormal(Family):
     def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
         median, mean = parameters["loc"][state].exp(), self.mean(parameters)[state]
         return f"median {amount(median, unit)}, mean {amount(mean, unit)}"
+
+
+def normal_below(deviation: Tensor) -> Tensor:
+    """P(Z <= deviation) for a standard normal, accurate in the lower tail, where torch's own rounds to zero."""
+    return 0.5 * torch.erfc(deviation * -(0.5**0.5))
 
 
 def log_of_positive(values: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -284,7 +284,7 @@ class MultivariateGaussian(Family):
                 who = "the tied covariance" if self.covariance == "tied" else f"the covariance of state {state}"
                 return (
                     f"{who} has collapsed: in one direction its standard deviation is {size:.2g} of the data's; "
-                    "use fewer states, a diagonal covariance, or the default priors instead of maximum likelihood"
+                    "use fewer states, a diagonal covariance, or the default priors if this is maximum likelihood"
                 )
         return None
 

@@ -10,6 +10,7 @@ from probseq.errors import ModelError
 from probseq.families.family import Family
 from probseq.families.gamma import Gamma
 from probseq.families.gaussian import Gaussian, LogNormal
+from probseq.families.independent import Independent
 from probseq.families.multivariate import MultivariateGaussian
 from probseq.families.negative_binomial import NegativeBinomial
 from probseq.families.poisson import Poisson
@@ -31,12 +32,16 @@ PLAIN: dict[str, type[Family]] = {
         MultivariateGaussian,
     )
 }
-WRAPPERS: dict[str, type[Hurdle] | type[ZeroInflated]] = {"hurdle": Hurdle, "zero-inflated": ZeroInflated}
+WRAPPERS: dict[str, type[Hurdle] | type[ZeroInflated] | type[Independent]] = {
+    "hurdle": Hurdle,
+    "zero-inflated": ZeroInflated,
+    "independent": Independent,
+}
 NAMES = (*PLAIN, "hurdle-gamma", "hurdle-log-normal", "zero-inflated-poisson")
 
 
 def by_name(name: str) -> Family:
-    """The family of this name, or any "hurdle-NAME" and "zero-inflated-NAME" around one.
+    """The family of this name, or any "hurdle-NAME", "zero-inflated-NAME" or "independent-NAME" around one.
 
     >>> by_name("hurdle-gamma")
     Hurdle(inner=Gamma())
@@ -44,15 +49,23 @@ def by_name(name: str) -> Family:
     Raises:
         ModelError: listing the names, the closest first.
     """
-    if name in PLAIN:
-        return PLAIN[name]()
-    for prefix, wrapper in WRAPPERS.items():
-        inner = name.removeprefix(f"{prefix}-")
-        if inner != name and inner in PLAIN:
-            return wrapper(PLAIN[inner]())
+    family = _parse(name) if isinstance(name, str) else None
+    if family is not None:
+        return family
     close = get_close_matches(str(name).lower().replace("_", "-"), NAMES, n=1)
     hint = f"did you mean {close[0]}?" if close else "see the names above"
     raise ModelError(f"family must be one of {', '.join(NAMES)}, got '{name}' at family; {hint}")
+
+
+def _parse(name: str) -> Family | None:
+    if name in PLAIN:
+        return PLAIN[name]()
+    for prefix, wrapper in WRAPPERS.items():
+        rest = name.removeprefix(f"{prefix}-")
+        inner = _parse(rest) if rest != name else None
+        if inner is not None:
+            return wrapper(inner)
+    return None
 
 
 def from_json(description: Mapping[str, Any]) -> Family:

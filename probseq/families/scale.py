@@ -46,6 +46,6 @@ def collapsed(scale: Tensor, values: Tensor, what: str = "standard deviation") -
             )
             return (
                 f"state {state} has collapsed onto one value: its {what} is {size:.3g}, less than {against}; "
-                "use fewer states, or the default priors instead of maximum likelihood"
+                "use fewer states, or the default priors if this is maximum likelihood"
             )
     return None

@@ -109,13 +109,16 @@ class StudentT(Family):
         checking.require_varying(values, observed, columns[0], "StudentT")
 
     def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
+        collapse = scale.collapsed(parameters["scale"], real(values), "scale")
+        if collapse:
+            return collapse
         for state, df in enumerate(parameters["df"].tolist()):
             if df >= CAP:
                 return (
                     f"state {state} is Gaussian: its degrees of freedom went to the cap of {CAP:g}; "
                     "use Gaussian(), or the default priors"
                 )
-        return scale.collapsed(parameters["scale"], real(values), "scale")
+        return None
 
     def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
         loc, width, df = (parameters[name][state] for name in ("loc", "scale", "df"))

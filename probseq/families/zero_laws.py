@@ -19,12 +19,19 @@ from torch.distributions import constraints
 
 from probseq.families.special import log1mexp, safe_log, safe_log1m
 
-MAX_REJECTIONS = 20
-Cdf = Callable[[Tensor], Tensor]
+MAX_REJECTIONS = 5
+Cdf = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class _ZeroLaw(TorchDistribution):
-    """What the two laws share: a chance, an inner law, and the way to look at the zeros."""
+    """What the two laws share: a chance, an inner law, and the way to look at the zeros.
+
+    Args:
+        chance: `nonzero` or `inflation`, of the batch shape.
+        inner: the law around which the zero is put.
+        cdf: P(inner <= value), for inner laws that have none in torch; with a mask as its second argument, `value` is
+            for those places of a full batch alone. Drawing zero-truncated counts needs it.
+    """
 
     has_rsample = False
 
@@ -76,8 +83,8 @@ class _ZeroLaw(TorchDistribution):
         example = self._chance
         return self.inner.log_prob(torch.zeros(self.batch_shape, dtype=example.dtype, device=example.device))
 
-    def _inner_cdf_at(self, value: Tensor) -> Tensor:
-        return self._inner_cdf(value) if self._inner_cdf is not None else self.inner.cdf(value)
+    def _inner_cdf_at(self, value: Tensor, at: Tensor | None = None) -> Tensor:
+        return self._inner_cdf(value, at) if self._inner_cdf is not None else self.inner.cdf(value)
 
     def _draw_inner(self, sample_shape: torch.Size) -> Tensor:
         with torch.no_grad():
@@ -137,26 +144,26 @@ class HurdleDistribution(_ZeroLaw):
         return self._events(self._scaled) * square - self.mean.square()
 
     def _draw_truncated(self, sample_shape: torch.Size) -> Tensor:
-        """Redraw zeros; what is zero after a score of draws, where zero is all but sure, by inverting the cdf."""
+        """Redraw zeros a few times; what is zero still, where zero is likely, is drawn by inverting the cdf."""
         drawn = self._draw_inner(sample_shape)
         for _ in range(MAX_REJECTIONS):
-            zero = drawn == 0
-            if not bool(zero.any()):
+            if not bool((drawn == 0).any()):
                 return drawn
-            drawn = torch.where(zero, self._draw_inner(sample_shape), drawn)
-        none = self._inner_log_zero().exp()
-        goal = none + (1 - none) * torch.rand(drawn.shape, dtype=drawn.dtype, device=drawn.device)
-        return torch.where(drawn == 0, self._invert(goal), drawn)
+            drawn = torch.where(drawn == 0, self._draw_inner(sample_shape), drawn)
+        zero = drawn == 0
+        none = self._inner_log_zero().exp().expand(zero.shape)[zero]
+        drawn[zero] = self._invert(none + (1 - none) * torch.rand_like(none), zero)
+        return drawn
 
-    def _invert(self, goal: Tensor) -> Tensor:
-        """The smallest count >= 1 whose inner cdf reaches `goal`: double, then halve."""
+    def _invert(self, goal: Tensor, at: Tensor) -> Tensor:
+        """The smallest count >= 1 whose inner cdf, with the parameters `at` these places, reaches `goal`."""
         high = torch.ones_like(goal)
-        while bool((short := (self._inner_cdf_at(high) < goal) & (high < 2.0**52)).any()):
+        while bool((short := (self._inner_cdf_at(high, at) < goal) & (high < 2.0**52)).any()):
             high = torch.where(short, 2 * high, high)
-        low = torch.where(high > 1, high / 2, torch.zeros_like(high))
+        low = torch.where(high > 1, high / 2, 0.0)
         while bool((high - low > 1).any()):
             middle = ((low + high) / 2).floor()
-            reached = self._inner_cdf_at(middle) >= goal
+            reached = self._inner_cdf_at(middle, at) >= goal
             high, low = torch.where(reached, middle, high), torch.where(reached, low, middle)
         return high
 

@@ -15,6 +15,7 @@ the hurdle wherever that has phi >= 0, and the plain inner law elsewhere. (Mulla
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,16 @@ class ZeroFamily(Family):
         inside = values if self.discrete else values[~self._zero(values)]
         return self.inner.degenerate(self._inner(parameters), inside)
 
+    def _cdf_of(self, inner: Parameters) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """The inner cdf at these parameters, everywhere or at the places of a mask alone."""
+
+        def cdf(value: Tensor, at: Tensor | None = None) -> Tensor:
+            with torch.no_grad():
+                chosen = inner if at is None else {name: one.expand(at.shape)[at] for name, one in inner.items()}
+                return self.inner._cdf(value, chosen)
+
+        return cdf
+
     def _zero(self, values: Tensor) -> Tensor:
         """(R,) bool: rows that are exactly zero, in every column."""
         zero = values == 0
@@ -139,6 +150,12 @@ class ZeroFamily(Family):
         """(K,): P(X != 0), or for a zero-inflated law the chance that the inner law speaks."""
 
 
+def _raised(table: Tensor, offset: Tensor) -> Tensor:
+    """table + offset, without a gradient into the offset where the table says impossible."""
+    impossible = table == -math.inf
+    return torch.where(impossible, table, table + offset) if bool(impossible.any()) else table + offset
+
+
 @dataclass(frozen=True)
 class Hurdle(ZeroFamily):
     """Zero with chance `1 - nonzero`, otherwise the inner law given that it is not zero.
@@ -152,9 +169,7 @@ class Hurdle(ZeroFamily):
 
     def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
         inner = self._inner(parameters)
-        return HurdleDistribution(
-            parameters["nonzero"], self.inner.distribution(**inner), lambda value: self.inner._cdf(value, inner)
-        )
+        return HurdleDistribution(parameters["nonzero"], self.inner.distribution(**inner), self._cdf_of(inner))
 
     def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
         zero, table = self._inner_table(values, parameters)
@@ -162,7 +177,7 @@ class Hurdle(ZeroFamily):
         above = safe_log(nonzero)
         if self.discrete:
             above = above - log1mexp(self._log_none(values, parameters))
-        return torch.where(zero, safe_log1m(nonzero), above + table)
+        return torch.where(zero, safe_log1m(nonzero), _raised(table, above))
 
     def _cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
         nonzero, inner = parameters["nonzero"], self.inner._cdf(values, self._inner(parameters))
@@ -269,14 +284,12 @@ class ZeroInflated(ZeroFamily):
 
     def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
         inner = self._inner(parameters)
-        return ZeroInflatedDistribution(
-            parameters["inflation"], self.inner.distribution(**inner), lambda value: self.inner._cdf(value, inner)
-        )
+        return ZeroInflatedDistribution(parameters["inflation"], self.inner.distribution(**inner), self._cdf_of(inner))
 
     def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
         zero, table = self._inner_table(values, parameters)
         none, speaks = self._log_zero(values, parameters), safe_log1m(parameters["inflation"].unsqueeze(-2))
-        return torch.where(zero, none, speaks + table)
+        return torch.where(zero, none, _raised(table, speaks))
 
     def _log_zero(self, values: Tensor, parameters: Parameters) -> Tensor:
         """(..., 1, K): log P(X = 0)."""
