@@ -139,7 +139,7 @@ def exchange_rates(currencies: str | Sequence[str] = "USD") -> Sequences:
         raise DataError(
             f"currencies must be among {', '.join(rates.columns)}, got {unknown or 'none'}; choose among them."
         )
-    returns = 100 * np.log(rates[names]).diff().iloc[1:]
+    returns = 100 * rates[names].transform(np.log).diff().iloc[1:]
     return Sequences.from_frame(returns, names)
 
 
@@ -166,7 +166,8 @@ def hong_kong_rainfall(file: str | Path | None = None, trace: float = 0.0) -> Se
     total the Observatory marks incomplete.
 
     Args:
-        file: the Observatory's file; None downloads it, once, into the user's cache folder.
+        file: the Observatory's file; None downloads it, once, into a cache folder: PROBSEQ_CACHE, or
+            the platform's own.
         trace: what "Trace" stands for, in mm.
 
     Raises:

@@ -1,6 +1,7 @@
 """Cells in: a column of a table becomes numbers, symbol codes or labels, or the first cell that cannot is named."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,12 +46,14 @@ def _parsed(column: pd.Series, name: str, locate: Locate) -> np.ndarray:
     if not text.any():
         return numbers
     row = int(text.argmax())
-    remedy = (
-        "pass symbols=True to read the texts as categories"
-        if text.sum() + blank.sum() == len(cells)
-        else "write a number, or leave it empty if it is missing"
-    )
-    raise DataError(f"{name} must hold numbers, got {_shown(cells.iloc[row])} at {locate(row)}; {remedy}.")
+    cell = cells.iloc[row]
+    if isinstance(cell, str) and re.fullmatch(r"[-+]?[\d.,\s]+", cell.strip()):
+        remedy = "write decimals with a point and thousands without a separator"
+    elif text.sum() + blank.sum() == len(cells):
+        remedy = "pass symbols=True to read the texts as categories"
+    else:
+        remedy = "write a number, or leave it empty if it is missing"
+    raise DataError(f"{name} must hold numbers, got {_shown(cell)} at {locate(row)}; {remedy}.")
 
 
 def read_symbols(

@@ -41,8 +41,15 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, Locate]:
     if not body.strip():
         raise DataError(f"the table must have at least one row, got only a header at {path}; check the export.")
     _check_ragged(text, separator, len(names), path)
+    alone = len(names) == 1  # then a blank line is a missing value, not an empty line
     try:
-        frame = pd.read_csv(io.StringIO(text), sep=separator, index_col=False, low_memory=False)
+        frame = pd.read_csv(
+            io.StringIO(text.strip("\r\n") if alone else text),
+            sep=separator,
+            index_col=False,
+            low_memory=False,
+            skip_blank_lines=not alone,
+        )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the table must be well-formed CSV, got {reason!r} at {path}; check quotes.") from error

@@ -39,7 +39,8 @@ class Columns:
 
     @property
     def values(self) -> tuple[str, ...]:
-        return (self.value,) if isinstance(self.value, str) else tuple(self.value)
+        several = isinstance(self.value, list | tuple | pd.Index | np.ndarray)
+        return tuple(self.value) if several else (cast(str, self.value),)
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -71,13 +72,14 @@ def read_frame(
     frame = _table(frame, columns)
     where = locate or _frame_row(frame)
     groups, order, lengths = _groups(frame, columns.group, where)
+    unnamed_rows = columns.time is None and isinstance(frame.index, pd.RangeIndex)
     if order is not None:
         frame = frame.iloc[order]
 
     def located(step: int) -> str:
         return where(step if order is None else int(order[step]))
 
-    time, checked = _time(frame, columns.time, located)
+    time, checked = (None, False) if unnamed_rows else _time(frame, columns.time, located)
     source = None
     if checked:
         clock = cast(pd.Index, time)
@@ -96,7 +98,7 @@ def read_frame(
         observed=None if observed is None and source is None else _spread_mask(values, observed, source),
         ids=groups,
         time=time,
-        columns=columns.values,
+        columns=tuple(str(name) for name in columns.values),
         covariates=covariates,
         covariate_names=tuple(columns.covariates),
         weights=None if columns.weight is None else _weights(frame[columns.weight], lengths, groups, source, located),
@@ -204,14 +206,14 @@ def _groups(frame: pd.DataFrame, group: str | None, locate: Locate) -> tuple[pd.
     return pd.Index(ids, name=group), None if together else np.argsort(codes, kind="stable"), lengths
 
 
-def _time(frame: pd.DataFrame, name: str | None, locate: Locate) -> tuple[pd.Index | None, bool]:
+def _time(frame: pd.DataFrame, name: str | None, locate: Locate) -> tuple[pd.Index, bool]:
     """The index to give back, and whether it is a time to be checked."""
     if name is not None:
         return read_times(cast(pd.Series, frame[name]), locate), True
     index = frame.index
     if isinstance(index, pd.DatetimeIndex | pd.PeriodIndex | pd.TimedeltaIndex):
         return read_times(index.to_series(name=index.name), locate), True
-    return (None if isinstance(index, pd.RangeIndex) else index), False
+    return index, False
 
 
 def _values(

@@ -13,6 +13,8 @@ from probseq.errors import DataError
 Locate = Callable[[int], str]
 """Says where a row of the input is, in words for a message."""
 
+_TIME_OF_DAY = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*([AaPp][Mm])?"
+
 
 def read_times(column: pd.Series, locate: Locate) -> pd.Index:
     """The times (T,) of a column: dates and periods as they are, text parsed, eight-digit numbers read as YYYYMMDD.
@@ -131,10 +133,12 @@ def _numbers(column: pd.Series, locate: Locate) -> pd.Index:
 
 
 def _dates(column: pd.Series, text: pd.Series, locate: Locate) -> pd.Index:
-    iso = _parse(text, format="ISO8601")
-    if iso.notna().all():
-        return pd.DatetimeIndex(iso, name=column.name)
-    month_first, day_first = _parse(text, dayfirst=False), _parse(text, dayfirst=True)
+    for zone in ({}, {"utc": True}):  # offsets that change with the clocks have one index in UTC only
+        iso = _parse(text, format="ISO8601", **zone)
+        if iso.notna().all():
+            return pd.DatetimeIndex(iso, name=column.name)
+    dated = ~text.str.fullmatch(_TIME_OF_DAY)  # pandas would take a time without a day to be today's
+    month_first, day_first = (_parse(text, dayfirst=first).where(dated) for first in (False, True))
     unread = (month_first.isna() & day_first.isna()).to_numpy()
     if unread.any() or (month_first.isna().any() and day_first.isna().any()):
         row = int((unread if unread.any() else month_first.isna().to_numpy()).argmax())

@@ -36,7 +36,7 @@ FRAMES = [
         "text among numbers, labelled rows",
         table(y=[1, "2,5", 3, 4]).set_index("day"),
         {},
-        r"value 'y' must hold numbers, got '2,5' at row 1 \(index 2020-01-02 00:00:00\); write a number",
+        r"value 'y' must hold numbers, got '2,5' at row 1 \(index 2020-01-02 00:00:00\); write decimals with a point",
     ),
     (
         "only text",
@@ -85,6 +85,12 @@ FRAMES = [
         table(day=["2020-01-01", "2020-01-02", "soon", "2020-01-04"]),
         {"time": "day"},
         "time 'day' must hold dates or numbers, got 'soon' at row 2; write dates as 2015-12-31.",
+    ),
+    (
+        "a time of day alone",
+        table(day=["12:00", "13:00", "14:00", "15:00"]),
+        {"time": "day"},
+        "time 'day' must hold dates or numbers, got '12:00' at row 0; ",
     ),
     (
         "a day that never was",

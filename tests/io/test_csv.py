@@ -50,6 +50,13 @@ def test_symbols_and_filled_gaps(tmp_path: Path) -> None:
     assert series.step_observed.tolist() == [True, True, True, False, True]
 
 
+def test_a_blank_line_of_a_single_column_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("\nx\n1\n\n3\n\n")
+    series = Sequences.from_csv(tmp_path / "x.csv", "x")
+    assert series.step_observed.tolist() == [True, False, True]
+    assert series.values[series.step_observed].tolist() == [1.0, 3.0]
+
+
 def test_it_equals_reading_the_frame(tmp_path: Path) -> None:
     frame = pd.DataFrame({"g": ["b", "b", "a"], "y": [1.5, np.nan, 2.0], "z": [1, 2, 3]})
     frame.to_csv(tmp_path / "x.csv", index=False)

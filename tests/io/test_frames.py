@@ -104,6 +104,8 @@ def test_the_index_comes_back() -> None:
         (["1/30/2012", "1/31/2012"], "2012-01-30"),
         ([20120130, 20120131], "2012-01-30"),
         (["20120130", "20120131"], "2012-01-30"),
+        (["Jan 2012", "Feb 2012"], "2012-01-01"),
+        (["2012Q1", "2012Q2"], "2012-01-01"),
         ([pd.Timestamp("2012-01-30").date(), pd.Timestamp("2012-01-31").date()], "2012-01-30"),
     ],
 )
@@ -112,6 +114,24 @@ def test_dates_are_read(times: list, first: str) -> None:
     assert isinstance(series.time, pd.DatetimeIndex)
     assert series.time[0] == pd.Timestamp(first)
     assert series.time.name == "t"
+
+
+def test_offsets_that_change_with_the_clocks_are_read_in_utc() -> None:
+    times = ["2024-03-31T01:00:00+01:00", "2024-03-31T03:00:00+02:00", "2024-03-31T04:00:00+02:00"]
+    series = Sequences.from_frame(pd.DataFrame({"t": times, "y": [1.0, 2.0, 3.0]}), "y", time="t")
+    assert isinstance(series.time, pd.DatetimeIndex)
+    assert series.time.equals(pd.date_range("2024-03-31", periods=3, freq="h", tz="UTC", name="t"))
+
+
+def test_columns_may_be_named_by_numbers() -> None:
+    series = Sequences.from_frame(pd.DataFrame(np.ones((3, 2))), [1, 0])  # type: ignore[list-item]
+    assert series.columns == ("1", "0")
+    assert Sequences.from_frame(pd.DataFrame(np.ones((3, 2))), 1).values.shape == (3,)  # type: ignore[arg-type]
+
+
+def test_interleaved_groups_of_plain_rows_have_no_time() -> None:
+    frame = pd.DataFrame({"site": ["a", "b", "a"], "y": [1.0, 2.0, 3.0]})
+    assert Sequences.from_frame(frame, "y", group="site").time is None
 
 
 def test_numbers_stay_numbers_as_times() -> None:
