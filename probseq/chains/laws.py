@@ -46,6 +46,6 @@ def mean_stay(transition: Tensor) -> Tensor:
     """(..., K) expected number of steps of one visit to each state, 1 / (1 - a_kk); inf for an absorbing state.
 
     >>> mean_stay(torch.tensor([[0.9, 0.1], [0.5, 0.5]], dtype=torch.float64))
-    tensor([10.,  2.], dtype=torch.float64)
+    tensor([10.0000,  2.0000], dtype=torch.float64)
     """
     return 1.0 / (1.0 - transition.diagonal(dim1=-2, dim2=-1))

@@ -48,6 +48,7 @@ class Fit:
         parameters: site -> tensor: the point estimate. `initial` (K,), `transition` (K, K), the family's (K, ...).
         draws: site -> (S, ...): draws of the parameters; S = 1 is the point itself.
         method: "em" or "svi".
+        with_priors: whether the model's log priors were part of the objective (maximum a posteriori).
         log_likelihood: nats, at the point, of the data that was fitted (weighted where it has weights).
         observations: number of observed steps, the n of BIC.
         n_parameters: free parameters.
@@ -65,6 +66,7 @@ class Fit:
     parameters: Parameters
     draws: Parameters
     method: str
+    with_priors: bool
     log_likelihood: float
     observations: int
     n_parameters: int

@@ -56,6 +56,7 @@ def summary(fit: Fit) -> dict[str, Any]:
         "states": states,
         "family": model.emission.name if isinstance(model, HMM) else None,
         "method": fit.method,
+        "with_priors": fit.with_priors,
         "converged": fit.converged,
         "stop_reason": fit.stop_reason,
         "iterations": fit.iterations,
@@ -147,6 +148,7 @@ def load(directory: Path, program: Any = None) -> Fit:
 
 _PLAIN = (
     "method",
+    "with_priors",
     "log_likelihood",
     "observations",
     "n_parameters",

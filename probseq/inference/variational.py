@@ -33,6 +33,9 @@ from probseq.sequences import Sequences
 WINDOW = 50
 """Steps over which the loss is averaged to judge convergence."""
 
+Result = tuple[dict[str, Tensor], dict[str, Tensor], list[float], str]
+"""Of one restart: point, draws, ELBO by step, stop reason."""
+
 
 def svi(
     model: HMM | Callable[..., Any],
@@ -76,15 +79,18 @@ def svi(
     began = time.perf_counter()
     bound = (ProgramModel(model) if not isinstance(model, HMM) else model).bind(series, with_priors=True)
     run = functools.partial(_run, bound, series, guide or AutoDelta, steps, learning_rate, batch, draws, tolerance)
-    results, attempts = [], []
+    results: list[Result] = []
     with Progress("SVI", restarts, progress) as bar:
         for attempt in range(restarts):
-            result = run(attempt, seed, bar.report)
+            results.append(run(attempt, seed, bar.report))
             bar.finish_attempt()
-            results.append(result)
-            attempts.append(Attempt(attempt, result[2][-1] if result[2] else math.nan, len(result[2]), result[3]))
-            if result[3] == "interrupted":
+            if results[-1][3] == "interrupted":
                 break
+    return _fit(bound, series, results, began)
+
+
+def _fit(model: HMM | ProgramModel, series: Sequences, results: list[Result], began: float) -> Fit:
+    """The restart with the highest ELBO at its end, as a `Fit`."""
     usable = [result for result in results if result[2] and math.isfinite(result[2][-1])]
     if not usable:
         raise FitError(f"SVI must reach a finite ELBO, got none in {len(results)} starts; lower learning_rate.")
@@ -92,15 +98,16 @@ def svi(
         usable, key=lambda result: sum(result[2][-WINDOW:]) / len(result[2][-WINDOW:])
     )
     if not reason.startswith("converged"):
-        warnings.warn(f"SVI did not converge: {reason}.", stacklevel=2)
+        warnings.warn(f"SVI did not converge: {reason}.", stacklevel=3)
     return Fit(
-        model=bound,
+        model=model,
         parameters=point,
         draws=drawn,
         method="svi",
-        log_likelihood=_log_likelihood(bound, point, series),
+        with_priors=True,
+        log_likelihood=model.expect(point, series).log_likelihood,
         observations=observed_steps(series),
-        n_parameters=bound.n_parameters(tuple(series.values.shape[1:])),
+        n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
         objective=torch.tensor(objective, dtype=torch.float64),
         converged=reason.startswith("converged"),
         stop_reason=reason,
@@ -108,11 +115,11 @@ def svi(
         fingerprint=series.fingerprint(),
         columns=tuple(series.columns),
         categories=series.categories,
-        attempts=tuple(attempts),
+        attempts=tuple(
+            Attempt(number, result[2][-1] if result[2] else math.nan, len(result[2]), result[3])
+            for number, result in enumerate(results)
+        ),
     )
-
-
-Result = tuple[dict[str, Tensor], dict[str, Tensor], list[float], str]
 
 
 def _run(
@@ -192,7 +199,3 @@ def _draws(model: HMM | ProgramModel, guide: AutoGuide, series: Sequences, count
 
 def _detached(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in values.items()}
-
-
-def _log_likelihood(model: HMM | ProgramModel, point: dict[str, Tensor], series: Sequences) -> float:
-    return model.expect(point, series).log_likelihood

@@ -1,0 +1,1 @@
+"""Side by side with other packages: `make bench` (or python -m tests.benchmarks)."""
