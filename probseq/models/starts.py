@@ -37,36 +37,37 @@ def start_parameters(model: HMM, series: Sequences, attempt: int, seed: int) -> 
     states = model.states
     distinct = series.distinct()
     rows = distinct.rows
-    assigned = _assign(model, series, attempt, rng)
+    assigned, stay = _assign(model, series, attempt, rng)
     observed = np.ones(series.total_steps, bool) if series.observed is None else series.step_observed.numpy()
     cell = distinct.index.astype(np.int64)[observed] * states + assigned[observed]
     hard = np.bincount(cell, minlength=len(rows) * states).reshape(len(rows), states).astype(np.float64)
     soft = (1.0 - SOFTENING) * hard + SOFTENING / states * hard.sum(1, keepdims=True)
     emission = model.emission.maximise(rows, torch.from_numpy(soft), model.emission.pooled(rows, states))
-    stay = 0.9 if attempt == 0 else float(rng.uniform(0.5, 0.98))
     jitter = np.ones((states, states)) if attempt == 0 else rng.gamma(2.0, size=(states, states)) + 1e-3
     transition = model.transition.start(states, stay, torch.from_numpy(jitter))
     initial = model.initial.maximise(torch.ones(states, dtype=torch.float64), transition, False)
     return {"initial": initial, "transition": transition, **emission}
 
 
-def _assign(model: HMM, series: Sequences, attempt: int, rng: np.random.Generator) -> np.ndarray:
-    """(T,) a state for every step."""
+def _assign(model: HMM, series: Sequences, attempt: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """(T,) a state for every step, and a probability of staying that goes with it."""
     states, steps = model.states, series.total_steps
+    stay = 0.9 if attempt == 0 else 1.0 - 10.0 ** -float(rng.uniform(0.3, 2.0))
     if states == 1:
-        return np.zeros(steps, dtype=np.int64)
+        return np.zeros(steps, dtype=np.int64), stay
     if isinstance(model.transition, LeftRightTransitions):
         cuts = np.linspace(0, 1, states + 1)[1:-1] if attempt == 0 else np.sort(rng.uniform(size=states - 1))
-        return np.searchsorted(cuts, _progress(series), side="right")
+        return np.searchsorted(cuts, _progress(series), side="right"), stay
     symbols = isinstance(model.emission, Bernoulli | Categorical)
     if attempt and attempt % 2 == 0:
-        return _random_blocks(steps, states, rng)
+        mean = max(2.0, steps / (20.0 * states))
+        return _random_blocks(steps, states, mean, rng), 1.0 - 1.0 / mean
     features, block = _composition(series, rng if attempt else None) if symbols else (_features(series), 1)
     if features.shape[1] == 1 and attempt == 0:
         groups = np.minimum((_average_rank(features[:, 0]) * states).astype(np.int64), states - 1)
     else:
         groups = _clusters(features, states, rng if attempt else None)
-    return np.repeat(groups, block)[:steps]
+    return np.repeat(groups, block)[:steps], stay if block == 1 else 1.0 - 0.5 / block
 
 
 def _progress(series: Sequences) -> np.ndarray:
@@ -75,9 +76,8 @@ def _progress(series: Sequences) -> np.ndarray:
     return (np.arange(series.total_steps) - np.repeat(offsets[:-1], lengths)) / np.repeat(lengths, lengths)
 
 
-def _random_blocks(steps: int, states: int, rng: np.random.Generator) -> np.ndarray:
-    """Stretches of geometric length, each given to a random state."""
-    mean = max(2.0, steps / (20.0 * states))
+def _random_blocks(steps: int, states: int, mean: float, rng: np.random.Generator) -> np.ndarray:
+    """(T,) stretches of geometric length, each given to a random state."""
     starts = rng.random(steps) < 1.0 / mean
     return rng.integers(states, size=int(starts.sum()) + 1)[np.cumsum(starts)]
 
