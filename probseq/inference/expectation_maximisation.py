@@ -19,6 +19,7 @@ from torch import Tensor
 
 from probseq.errors import FitError
 from probseq.inference.climbing import Climb, Climber, climb_from_starts
+from probseq.inference.first_states import try_other_first_states
 from probseq.inference.fit import Attempt, Fit, as_draws, observed_steps
 from probseq.inference.last_stretch import polish
 from probseq.inference.progress import Progress
@@ -79,7 +80,10 @@ def em(
 
     climber = Climber(_bind(model, series, bool(priors)), series, bool(priors), tolerance, max_iterations, seed)
     climber, found = _without_collapse(climber, climbs, fall_back=priors is None)
-    return _fit(climber, found, polished, began)
+    best = max((climb for climb in found if not climb.failed), key=lambda climb: climb.objective[-1])
+    if start is None and best.stop_reason != "interrupted":
+        best = try_other_first_states(best, climber)
+    return _fit(climber, best, found, polished, began)
 
 
 def _without_collapse(
@@ -104,10 +108,9 @@ def _without_collapse(
     )
 
 
-def _fit(climber: Climber, climbs: list[Climb], polished: bool, began: float) -> Fit:
-    """The best climb, its last stretch polished, as a `Fit`."""
+def _fit(climber: Climber, climb: Climb, climbs: list[Climb], polished: bool, began: float) -> Fit:
+    """The best climb, its last stretch polished, as a `Fit` that reports all climbs."""
     model, series = climber.model, climber.series
-    climb = max((one for one in climbs if not one.failed), key=lambda one: one.objective[-1])
     if polished and climb.stop_reason != "interrupted":
         climb = _polished(climb, model, series, climber.priors)
     if not climb.converged:
