@@ -229,7 +229,17 @@ class Family(ABC):
         """
 
     def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
-        """Why a fitted state is no longer a usable law, in plain words; None when all of them are."""
+        """Why a fitted state has collapsed and is no usable law, in plain words; None when all of them are.
+
+        The likelihood has no bound there, so that the fit means nothing.
+        """
+        return None
+
+    def at_limit(self, parameters: Parameters, values: Tensor) -> str | None:
+        """Why a fitted state is another, simpler law, or leaves a parameter undetermined, in plain words; else None.
+
+        The likelihood is bounded there: the fit stands, and this is worth a remark.
+        """
         return None
 
     # ---- words and numbers ----

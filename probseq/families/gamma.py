@@ -134,6 +134,9 @@ class Gamma(Family):
                 )
         return scale.collapsed(self.variance(parameters).sqrt(), real(values))
 
+    def at_limit(self, parameters: Parameters, values: Tensor) -> str | None:
+        return scale.within_rounding(self.variance(parameters).sqrt(), real(values))
+
     def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
         mean, width = self.mean(parameters)[state], self.variance(parameters)[state].sqrt()
         return f"mean {amount(mean, unit)}, standard deviation {amount(width, unit)}"

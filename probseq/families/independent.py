@@ -136,8 +136,14 @@ class Independent(Family):
             self.inner.check(values[:, d], seen, (name,), where)
 
     def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
+        return self._first_reason(self.inner.degenerate, parameters, values)
+
+    def at_limit(self, parameters: Parameters, values: Tensor) -> str | None:
+        return self._first_reason(self.inner.at_limit, parameters, values)
+
+    def _first_reason(self, judge: Callable[..., str | None], parameters: Parameters, values: Tensor) -> str | None:
         for d, column in enumerate(real(values).unbind(-1)):
-            reason = self.inner.degenerate(self._column(parameters, d), column)
+            reason = judge(self._column(parameters, d), column)
             if reason:
                 return f"in column {d}, {reason}"
         return None
@@ -162,6 +168,6 @@ def _unstack(prior: Any, size: int) -> list[TorchDistributionMixin]:
     if not isinstance(prior, dist.Independent) or prior.base_dist.batch_shape != (size,):
         return []
     kind, names = type(prior.base_dist), prior.base_dist.arg_constraints
-    if kind not in (dist.Normal, dist.Gamma, dist.InverseGamma, dist.LogNormal, dist.Beta, dist.Dirichlet):
+    if not issubclass(kind, (dist.Normal, dist.Gamma, dist.InverseGamma, dist.LogNormal, dist.Beta, dist.Dirichlet)):
         return []
     return [kind(**{name: getattr(prior.base_dist, name)[d] for name in names}) for d in range(size)]

@@ -143,9 +143,9 @@ class MultivariateGaussian(Family):
             return {"loc": loc, "scale_tril": InverseWishartCholesky(df, torch.diag(width / 2))}
         if self.covariance == "diagonal":
             shape = torch.full_like(width, PRIOR_SHAPE)
-            return {"loc": loc, "scale": dist.InverseGamma(shape, width / 2).to_event(1)}
+            return {"loc": loc, "scale": scale.InverseGamma(shape, width / 2).to_event(1)}
         typical = width.square().mean().sqrt()
-        return {"loc": loc, "scale": dist.InverseGamma(torch.full_like(typical, PRIOR_SHAPE), typical / 2)}
+        return {"loc": loc, "scale": scale.InverseGamma(torch.full_like(typical, PRIOR_SHAPE), typical / 2)}
 
     def expected_log_prob(self, values: Tensor, weights: Tensor) -> Callable[[Parameters], Tensor]:
         return self._likelihood(self._sums(real(values), weights))
@@ -205,10 +205,10 @@ class MultivariateGaussian(Family):
 
     def _conjugate(self, priors: Priors) -> bool:
         """True for exactly the default kinds of prior, whose conditional modes are known in closed form."""
-        kinds = {name: type(_of_columns(prior)) for name, prior in priors.items()}
-        if self._triangular:
-            return kinds == {"loc": dist.Normal, "scale_tril": InverseWishartCholesky}
-        return kinds == {"loc": dist.Normal, "scale": dist.InverseGamma}
+        shape = ("scale_tril", InverseWishartCholesky) if self._triangular else ("scale", dist.InverseGamma)
+        kinds = dict([("loc", dist.Normal), shape])
+        found = {name: _of_columns(prior) for name, prior in priors.items()}
+        return found.keys() == kinds.keys() and all(isinstance(found[name], kind) for name, kind in kinds.items())
 
     def _mode(self, sums: Scatter, priors: Priors, loc: Tensor) -> dict[str, Tensor]:
         """Alternate the conditional modes from `loc` (K, D) until they stand still; no step lowers the posterior."""

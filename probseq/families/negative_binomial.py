@@ -5,7 +5,7 @@
 It is Poisson(g) with g ~ Gamma(r, r / m), and Poisson(m) in the limit r -> inf. The weighted mean is the ML mean at any
 r, so that only r needs iteration. Its likelihood has a finite maximum exactly when the weighted variance exceeds the
 mean (Levin & Reeds 1977, "Compound multinomial likelihood functions are unimodal"); otherwise r goes to a cap, where
-the law is Poisson to seven digits, and `degenerate` says so.
+the law is Poisson to seven digits, and `at_limit` says so.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class NegativeBinomial(Family):
         checking.require_one_column(values, columns, "NegativeBinomial")
         checking.require_counts(values, observed, columns[0], "NegativeBinomial", where)
 
-    def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
+    def at_limit(self, parameters: Parameters, values: Tensor) -> str | None:
         excess = parameters["mean"] / parameters["concentration"]
         for state, share in enumerate(excess.tolist()):
             if share < POISSON and float(parameters["concentration"][state]) > 1:

@@ -1,9 +1,9 @@
 """The generic M-step: maximise a smooth function of parameters dictionaries, one problem a state, never going down.
 
 Few parameters a state: a Newton ascent, batched over states, in unconstrained coordinates u with the exact gradient g
-and Hessian H from automatic differentiation. The step is |-H|^-1 g (eigenvalues made positive: Nocedal & Wright
-2006, section 3.4), halved until the objective has risen enough (Armijo). Close to the top, where the objective no
-longer resolves the step, full steps go on while the gradient shrinks, which fixes the parameters to about 1e-12.
+and Hessian H, by automatic differentiation or in closed form. The step is |-H|^-1 g (eigenvalues made positive: Nocedal
+& Wright 2006, section 3.4), halved until the objective has risen enough (Armijo). Close to the top, where the objective
+no longer resolves the step, full steps go on while the gradient shrinks: that fixes the parameters to about 1e-11.
 
 Many parameters, or parameters shared by all states: L-BFGS on the sum over states.
 """
@@ -24,16 +24,24 @@ if TYPE_CHECKING:
     from probseq.families.family import Parameter
 
 Objective = Callable[[Mapping[str, Tensor]], Tensor]
+Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # u (K, P) to value (K,), its gradient and its Hessian
 
 NEWTON_WIDTH = 12  # unconstrained coordinates a state up to which Hessians are cheaper than L-BFGS
 MAX_NEWTON = 100
 MAX_HALVINGS = 60
+SHORTEST = 2.0**-MAX_HALVINGS
+UNRESOLVED = 1e-9  # a predicted rise, relative to the objective, that rounding may hide
+DONE = 1e-22  # one that stands for a relative step of 1e-11
 ARMIJO = 1e-4
 FAR = 600.0  # a boundary value starts this far out, where exp() still has a number for it
 
 
 def maximise(
-    objective: Objective, declared: Mapping[str, Parameter], start: Mapping[str, Tensor], total: Tensor
+    objective: Objective,
+    declared: Mapping[str, Parameter],
+    start: Mapping[str, Tensor],
+    total: Tensor,
+    derivatives: Derivatives | None = None,
 ) -> dict[str, Tensor]:
     """A local maximum of the objective, from `start`, never below it.
 
@@ -42,18 +50,20 @@ def maximise(
         declared: the constraints and shapes of the parameters.
         start: where to begin.
         total (K,): the weight behind each state, by which its objective is divided to bring it to order one.
+        derivatives: the objective's value and derivatives in the unconstrained coordinates, in the order of `declared`,
+            where they are known in closed form; None takes them by automatic differentiation.
 
     Returns:
         parameters of the shapes of `start`; those of a state that cannot be improved are returned untouched.
     """
+    start = {name: start[name] for name in declared}
     divisor = total.clamp(min=1e-250)
     coordinates = _Coordinates(declared, start)
     packed = coordinates.pack(start)
-    with torch.enable_grad():
-        if coordinates.shared or coordinates.width > NEWTON_WIDTH:
-            packed = _lbfgs(lambda u: objective(coordinates.unpack(u)).sum() / divisor.sum(), packed)
-        else:
-            packed = _newton(lambda u: objective(coordinates.unpack(u)) / divisor, packed)
+    if coordinates.shared or coordinates.width > NEWTON_WIDTH:
+        packed = _lbfgs(lambda u: objective(coordinates.unpack(u)).sum() / divisor.sum(), packed)
+    else:
+        packed = _newton(derivatives or by_autograd(lambda u: objective(coordinates.unpack(u))), packed, divisor)
     return better(objective, declared, coordinates.unpack(packed), start)
 
 
@@ -125,41 +135,53 @@ class _Coordinates:
         }
 
 
-def _newton(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """(K, P): the end of a batched, safeguarded Newton ascent from (K, P)."""
+def _newton(derivatives: Derivatives, start: Tensor, divisor: Tensor) -> Tensor:
+    """(K, P): the end of a batched, safeguarded Newton ascent from (K, P), on the objective over `divisor` (K,)."""
+
+    def scaled(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        value, gradient, hessian = derivatives(u)
+        return value / divisor, gradient / divisor.unsqueeze(-1), hessian / divisor[:, None, None]
+
     u = start
-    value, gradient, hessian = _derivatives(objective, u)
+    value, gradient, hessian = scaled(u)
     active = torch.isfinite(value) & torch.isfinite(gradient).all(-1) & torch.isfinite(hessian).all((-1, -2))
-    for _ in range(MAX_NEWTON):
-        if not bool(active.any()):
-            break
+    length = torch.ones_like(value)
+    for _ in range(MAX_NEWTON + MAX_HALVINGS):
         step, concave = _ascent(gradient, hessian, active)
         rise = (step * gradient).sum(-1)
-        unresolved = rise <= 1e-9 * (1 + value.abs())
-        polish = active & unresolved & concave
-        length = torch.where(polish, 1.0, _line_search(objective, u, step, value, rise, active & ~polish))
+        active = active & (rise > DONE * (1 + value.abs()))
+        if not bool(active.any()):
+            break
+        polish = (rise <= UNRESOLVED * (1 + value.abs())) & concave
         candidate = u + torch.where(active, length, 0.0).unsqueeze(-1) * step
-        new_value, new_gradient, new_hessian = _derivatives(objective, candidate)
+        new_value, new_gradient, new_hessian = scaled(candidate)
+        finite = torch.isfinite(new_gradient).all(-1) & torch.isfinite(new_hessian).all((-1, -2))
+        # a climb is accepted for rising enough, a polishing step for shrinking the gradient without going down
         calmer = new_gradient.abs().amax(-1) < 0.5 * gradient.abs().amax(-1)
-        # a climb is accepted for rising, a polishing step for shrinking the gradient without going down
         steady = new_value >= value - 1e-13 * (1 + value.abs())
-        accept = active & torch.where(polish, calmer & steady, (length > 0) & (new_value > value))
-        accept &= torch.isfinite(new_gradient).all(-1) & torch.isfinite(new_hessian).all((-1, -2))
+        climbs = (new_value >= value + ARMIJO * length * rise) & (new_value > value)
+        accept = active & finite & torch.where(polish, calmer & steady, climbs)
         u = torch.where(accept.unsqueeze(-1), candidate, u)
         value = torch.where(accept, new_value, value)
         gradient = torch.where(accept.unsqueeze(-1), new_gradient, gradient)
         hessian = torch.where(accept[:, None, None], new_hessian, hessian)
-        active = accept
+        active = active & (accept | (~polish & (length > SHORTEST)))
+        length = torch.where(accept, 1.0, length / 2)
     return u
 
 
-def _derivatives(objective: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Value (K,), gradient (K, P) and Hessian (K, P, P); states do not interact, so P backward passes do."""
-    u = u.detach().requires_grad_()
-    value = objective(u)
-    (gradient,) = torch.autograd.grad(value.sum(), u, create_graph=True)
-    rows = [torch.autograd.grad(column.sum(), u, retain_graph=True)[0] for column in gradient.unbind(-1)]
-    return value.detach(), gradient.detach(), torch.stack(rows, -2)
+def by_autograd(objective: Callable[[Tensor], Tensor]) -> Derivatives:
+    """Value, gradient and Hessian of (K,) numbers, each depending on its own row of u (K, P): P backward passes do."""
+
+    def derivatives(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            value = objective(u)
+            (gradient,) = torch.autograd.grad(value.sum(), u, create_graph=True)
+            rows = [torch.autograd.grad(column.sum(), u, retain_graph=True)[0] for column in gradient.unbind(-1)]
+        return value.detach(), gradient.detach(), torch.stack(rows, -2)
+
+    return derivatives
 
 
 def _ascent(gradient: Tensor, hessian: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,32 +194,17 @@ def _ascent(gradient: Tensor, hessian: Tensor, active: Tensor) -> tuple[Tensor, 
     return (axes @ (along / curvature.abs().maximum(floor)).unsqueeze(-1)).squeeze(-1), concave
 
 
-def _line_search(
-    objective: Callable[[Tensor], Tensor], u: Tensor, step: Tensor, value: Tensor, rise: Tensor, climbing: Tensor
-) -> Tensor:
-    """(K,): the first of 1, 1/2, 1/4, ... by which the objective rises enough; zero where none does."""
-    length = torch.where(climbing, 1.0, 0.0)
-    waiting = climbing.clone()
-    with torch.no_grad():
-        for _ in range(MAX_HALVINGS):
-            if not bool(waiting.any()):
-                return length
-            new_value = objective(u + length.unsqueeze(-1) * step)
-            waiting = waiting & ~(new_value >= value + ARMIJO * length * rise)
-            length = torch.where(waiting, length / 2, length)
-    return torch.where(waiting, 0.0, length)
-
-
 def _lbfgs(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
     """The end of an L-BFGS-B run from `start`, in its shape."""
     from scipy.optimize import minimize
 
     def descend(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        u = torch.from_numpy(flat.copy()).to(start.device).reshape(start.shape).requires_grad_()
-        value = -objective(u)
-        if not bool(torch.isfinite(value)):
-            return math.inf, np.zeros_like(flat)
-        (gradient,) = torch.autograd.grad(value, u)
+        with torch.enable_grad():
+            u = torch.from_numpy(flat.copy()).to(start.device).reshape(start.shape).requires_grad_()
+            value = -objective(u)
+            if not bool(torch.isfinite(value)):
+                return math.inf, np.zeros_like(flat)
+            (gradient,) = torch.autograd.grad(value, u)
         return value.item(), gradient.reshape(-1).cpu().numpy()
 
     options = {"maxiter": 1000, "maxfun": 2000, "ftol": 1e-15, "gtol": 1e-11, "maxcor": 20}

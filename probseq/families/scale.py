@@ -7,6 +7,7 @@ data's spread that only a collapsed state reaches it, and `collapsed` then says 
 
 from __future__ import annotations
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -15,8 +16,23 @@ COLLAPSED = 1e-6  # times the spread: reported
 ROUNDING = 12**-0.5  # standard deviation of a uniform rounding error, in units of the rounding step
 
 
+class InverseGamma(dist.InverseGamma):
+    """Pyro's inverse gamma with its density written out.
+
+    Pyro differentiates it through a transform whose second derivative loads the torch compiler: a second of waiting.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        a, b = self.concentration, self.rate
+        return a * b.log() - torch.lgamma(a) - (a + 1) * value.log() - b / value
+
+
 def spread(values: Tensor) -> Tensor:
-    """Standard deviation of the rows, over the first axis; for constant data the size of the constant, or one."""
+    """Standard deviation over the first axis; for constant data the size of the constant; for zeros or no rows, one."""
+    if values.shape[0] == 0:
+        return values.new_ones(values.shape[1:])
     deviation = (values - values.mean(0)).square().mean(0).sqrt()
     size = values.abs().amax(0)
     fallback = torch.where(size > 0, size, 1.0)
@@ -25,27 +41,31 @@ def spread(values: Tensor) -> Tensor:
 
 def resolution(values: Tensor) -> Tensor:
     """The smallest step between two different values (R,): the rounding of the data, or nearly zero if it has none."""
-    gaps = values.unique().diff()
-    gaps = gaps[gaps > 1e-12 * values.abs().max()]
+    ordered = values.unique()
+    gaps = ordered.diff()
+    gaps = gaps[gaps > 1e-12 * ordered.abs().amax()] if gaps.numel() else gaps
     return gaps.min() if gaps.numel() else values.new_zeros(())
 
 
 def collapsed(scale: Tensor, values: Tensor, what: str = "standard deviation") -> str | None:
-    """Why a state's scale (K,) is no longer that of a law on `values` (R,); None when all are.
-
-    A scale below the rounding error of the data means that the state sits on one recorded value.
-    """
-    rounding = ROUNDING * resolution(values)
-    width = spread(values)
+    """Why a state's scale (K,) is no longer that of a law on `values` (R,); None when all are."""
+    width = float(spread(values))
     for state, size in enumerate(scale.tolist()):
-        if size < max(float(rounding), COLLAPSED * float(width)):
-            against = (
-                f"the rounding of the data ({float(rounding):.3g})"
-                if size >= COLLAPSED * float(width)
-                else f"a millionth of the data's spread ({float(width):.3g})"
-            )
+        if size < COLLAPSED * width:
             return (
-                f"state {state} has collapsed onto one value: its {what} is {size:.3g}, less than {against}; "
-                "use fewer states, or the default priors if this is maximum likelihood"
+                f"state {state} has collapsed onto one value: its {what} is {size:.3g}, less than a millionth of the "
+                f"data's spread ({width:.3g}); use fewer states, or the default priors if this is maximum likelihood"
+            )
+    return None
+
+
+def within_rounding(scale: Tensor, values: Tensor, what: str = "standard deviation") -> str | None:
+    """Why a state's scale (K,) says more about the rounding of `values` (R,) than about them; None when none does."""
+    rounding = ROUNDING * float(resolution(values))
+    for state, size in enumerate(scale.tolist()):
+        if size < rounding:
+            return (
+                f"state {state} sits on one recorded value: its {what} is {size:.3g}, below the rounding of the data "
+                f"({rounding:.3g}); use finer data, or a family for counts or with an extra zero"
             )
     return None

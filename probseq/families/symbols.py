@@ -164,12 +164,11 @@ class Categorical(Family):
     def mean(self, parameters: Parameters) -> Tensor:
         """(K,): the expected code, which orders states but has no other meaning."""
         probabilities = parameters["probabilities"]
-        return probabilities @ torch.arange(probabilities.shape[-1], dtype=probabilities.dtype)
+        return probabilities @ _codes(probabilities)
 
     def variance(self, parameters: Parameters) -> Tensor:
         probabilities = parameters["probabilities"]
-        codes = torch.arange(probabilities.shape[-1], dtype=probabilities.dtype)
-        return probabilities @ codes.square() - self.mean(parameters).square()
+        return probabilities @ _codes(probabilities).square() - self.mean(parameters).square()
 
     def priors(self, values: Tensor) -> dict[str, TorchDistributionMixin]:
         """Worth a tenth of an observation of every symbol."""
@@ -223,6 +222,11 @@ class Categorical(Family):
 
     def to_json(self) -> dict[str, Any]:
         return {"family": self.kind, "categories": self.categories}
+
+
+def _codes(probabilities: Tensor) -> Tensor:
+    """0, ..., M - 1."""
+    return torch.arange(probabilities.shape[-1], dtype=probabilities.dtype, device=probabilities.device)
 
 
 def by_code(values: Tensor, table: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from probseq.families.special import log1mexp, safe_log, safe_log1m
 from probseq.families.symbols import beta_mode, probability_prior, refuse_symbols
 from probseq.families.zero_laws import HurdleDistribution, ZeroInflatedDistribution
 
+NEVER = 1e-5  # a chance of nonzero below which zero-truncation has used up the inner law's parameters
 Objective = Callable[[Parameters], Tensor]
 
 
@@ -102,6 +103,10 @@ class ZeroFamily(Family):
         self.inner.check(values, measured & (nonzero.unsqueeze(-1) if self.event_dim else nonzero), columns, where)
 
     def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
+        inside = values if self.discrete else values[~self._zero(values)]
+        return self.inner.degenerate(self._inner(parameters), inside)
+
+    def at_limit(self, parameters: Parameters, values: Tensor) -> str | None:
         for state, chance in enumerate(self._nonzero(parameters).tolist()):
             if chance == 0:
                 return (
@@ -109,7 +114,7 @@ class ZeroFamily(Family):
                     "use fewer states, or the default priors"
                 )
         inside = values if self.discrete else values[~self._zero(values)]
-        return self.inner.degenerate(self._inner(parameters), inside)
+        return self.inner.at_limit(self._inner(parameters), inside)
 
     def _cdf_of(self, inner: Parameters) -> Callable[[Tensor, Tensor | None], Tensor]:
         """The inner cdf at these parameters, everywhere or at the places of a mask alone."""
@@ -129,11 +134,16 @@ class ZeroFamily(Family):
     def _inner(self, parameters: Parameters) -> dict[str, Tensor]:
         return {name: value for name, value in parameters.items() if name != self.chance}
 
-    def _inner_table(self, values: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Zero rows (R, 1), and the inner table with one standing in for them."""
-        zero = self._zero(values)
-        rows = zero.unsqueeze(-1) if self.event_dim else zero
-        return zero.unsqueeze(-1), self.inner.log_prob(torch.where(rows, 1.0, real(values)), self._inner(parameters))
+    def _table(self, values: Tensor, parameters: Parameters, zero: Tensor, offset: Tensor) -> Tensor:
+        """The table (..., R, K): `zero` (..., 1, K) in zero rows, the inner log_prob plus `offset` in the others."""
+        rows = (~self._zero(values)).nonzero().squeeze(-1)
+        above = self.inner.log_prob(values[rows], self._inner(parameters))
+        possible = above.numel() == 0 or bool(above.detach().amin() > -math.inf)
+        raised = above + offset if possible else torch.where(above == -math.inf, above, above + offset)
+        if rows.numel() == values.shape[0]:
+            return raised
+        base = zero.expand(*raised.shape[:-2], values.shape[0], raised.shape[-1])
+        return base.index_copy(-2, rows, raised)
 
     def _log_none(self, values: Tensor, parameters: Parameters) -> Tensor:
         """(..., 1, K): log P(inner = 0) of a law of counts."""
@@ -148,12 +158,6 @@ class ZeroFamily(Family):
     @abstractmethod
     def _nonzero(self, parameters: Parameters) -> Tensor:
         """(K,): P(X != 0), or for a zero-inflated law the chance that the inner law speaks."""
-
-
-def _raised(table: Tensor, offset: Tensor) -> Tensor:
-    """table + offset, without a gradient into the offset where the table says impossible."""
-    impossible = table == -math.inf
-    return torch.where(impossible, table, table + offset) if bool(impossible.any()) else table + offset
 
 
 @dataclass(frozen=True)
@@ -172,12 +176,11 @@ class Hurdle(ZeroFamily):
         return HurdleDistribution(parameters["nonzero"], self.inner.distribution(**inner), self._cdf_of(inner))
 
     def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
-        zero, table = self._inner_table(values, parameters)
         nonzero = parameters["nonzero"].unsqueeze(-2)
         above = safe_log(nonzero)
         if self.discrete:
             above = above - log1mexp(self._log_none(values, parameters))
-        return torch.where(zero, safe_log1m(nonzero), _raised(table, above))
+        return self._table(values, parameters, safe_log1m(nonzero), above)
 
     def _cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
         nonzero, inner = parameters["nonzero"], self.inner._cdf(values, self._inner(parameters))
@@ -211,6 +214,19 @@ class Hurdle(ZeroFamily):
     def _nonzero(self, parameters: Parameters) -> Tensor:
         return parameters["nonzero"]
 
+    def at_limit(self, parameters: Parameters, values: Tensor) -> str | None:
+        reason = super().at_limit(parameters, values)
+        if reason or not self.discrete:
+            return reason
+        some = -torch.expm1(self._log_none(values, parameters).squeeze(-2))
+        for state, chance in enumerate(some.tolist()):
+            if chance < NEVER:
+                return (
+                    f"state {state} has a {self.inner.name} part that is zero but for a chance of {chance:.2g}: its "
+                    "parameters are at their limit; use Categorical(), or the default priors"
+                )
+        return None
+
     def priors(self, values: Tensor) -> dict[str, TorchDistributionMixin]:
         """nonzero: worth a tenth of a zero and of a nonzero. The rest: the inner family's, on the nonzero values."""
         return {"nonzero": probability_prior(real(values)), **self.inner.priors(values[~self._zero(values)])}
@@ -243,7 +259,9 @@ class Hurdle(ZeroFamily):
             return found | self.inner.maximise(above, kept, started)
         declared = self.inner.parameters(self._event_shape(values))
         size = self._size(above, kept, nonzeros)
-        start = numerical.better(size, declared, self.inner.maximise(above, kept, started), started)
+        start = started
+        if self.inner.closed_form:  # the untruncated fit, which is close when zeros are rare
+            start = numerical.better(size, declared, self.inner.maximise(above, kept, started), started)
         inner = numerical.maximise(size, declared, start, nonzeros)
         return found | numerical.choose(~empty(nonzeros), declared, inner, started)
 
@@ -287,9 +305,8 @@ class ZeroInflated(ZeroFamily):
         return ZeroInflatedDistribution(parameters["inflation"], self.inner.distribution(**inner), self._cdf_of(inner))
 
     def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
-        zero, table = self._inner_table(values, parameters)
-        none, speaks = self._log_zero(values, parameters), safe_log1m(parameters["inflation"].unsqueeze(-2))
-        return torch.where(zero, none, _raised(table, speaks))
+        speaks = safe_log1m(parameters["inflation"].unsqueeze(-2))
+        return self._table(values, parameters, self._log_zero(values, parameters), speaks)
 
     def _log_zero(self, values: Tensor, parameters: Parameters) -> Tensor:
         """(..., 1, K): log P(X = 0)."""
