@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import types
+
+from probseq.kernels.jit import intrinsic, kernel
 
 ZERO = -(1 << 58)
 """Binary exponent of the number zero: far below any sum of exponents that a likelihood can reach."""
 
+LN2 = 0.6931471805599453
 LN2_HIGH = 0.693147180369123816490
 LN2_LOW = 1.90821492927058770002e-10
 """ln 2 in two parts (Cody and Waite, 1980), so that x - n ln 2 is exact to the last bit for |n| < 2**20."""
 
 
 @intrinsic
-def _bits_of(typing_context, number):  # pyright: ignore[reportUnusedParameter]
-    def generate(context, builder, signature, arguments):  # pyright: ignore[reportUnusedParameter]
+def bits_of(typing_context, number):
+    """The 64 bits of a float, as an integer."""
+
+    def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], context.get_value_type(types.int64))
 
     return types.int64(types.float64), generate
 
 
 @intrinsic
-def _float_of(typing_context, number):  # pyright: ignore[reportUnusedParameter]
-    def generate(context, builder, signature, arguments):  # pyright: ignore[reportUnusedParameter]
+def float_of(typing_context, number):
+    """The float with these 64 bits."""
+
+    def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], context.get_value_type(types.float64))
 
     return types.float64(types.int64), generate
 
 
-@njit(cache=True, nogil=True)
-def bits_of(number):
-    """The 64 bits of a float, as an integer."""
-    return _bits_of(number)  # pyright: ignore[reportCallIssue]
-
-
-@njit(cache=True, nogil=True)
-def float_of(number):
-    """The float with these 64 bits."""
-    return _float_of(number)  # pyright: ignore[reportCallIssue]
-
-
-@njit(cache=True, nogil=True)
+@kernel
 def row_at(raw, width, step):
     """Row number of a step, from raw (T * width,) bytes; the step itself without an index (width 0)."""
     if width == 0:

@@ -10,20 +10,24 @@ every block, so the comparison of two paths keeps its digits however long the se
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from probseq.kernels.bits import row_at
+from probseq.kernels.jit import entry, kernel
 
 BLOCK = 512
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _block(first, last, start, log_initial, log_transition, log_table, indices, delta, room, back):
     """Advance delta (K,) over steps first..last-1; back (BLOCK, K) gets the best predecessor of each state."""
     e_raw, e_width, t_raw, t_width = indices
     states = delta.size
     for step in range(first, last):
         b = log_table[row_at(e_raw, e_width, step)]
+        for j in range(states):
+            if not b[j] < np.inf:
+                delta[:] = np.nan
+                return
         if step == start:
             for j in range(states):
                 room[j] = log_initial[j] + b[j]
@@ -40,7 +44,7 @@ def _block(first, last, start, log_initial, log_transition, log_table, indices, 
         delta[:] = room
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def viterbi_sequence(start, end, log_initial, log_transition, log_table, indices, path):
     """Fill path[start:end] with the likeliest states and return their log joint; -inf and -1s if there is none."""
     states = log_initial.size
@@ -53,7 +57,7 @@ def viterbi_sequence(start, end, log_initial, log_transition, log_table, indices
         kept[block] = delta
         _block(first, last, start, log_initial, log_transition, log_table, indices, delta, room, back)
         top = delta.max()
-        if not top > -np.inf:
+        if not top > -np.inf:  # impossible, or NaN
             path[start:end] = -1
             return top
         offset += top
@@ -70,3 +74,14 @@ def viterbi_sequence(start, end, log_initial, log_transition, log_table, indices
             if step > start:
                 state = back[step - first, state]
     return offset
+
+
+@entry
+def viterbi_range(first, last, log_initial, log_transition, log_table, offsets, indices, log_prob, paths):
+    """paths (B, T) and log_prob (B, N) of items first .. last - 1; item i is sequence i % N of draw i // N."""
+    N = offsets.size - 1
+    for item in range(first, last):
+        b, n = item // N, item % N
+        law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
+        start, end = offsets[n], offsets[n + 1]
+        log_prob[b, n] = viterbi_sequence(start, end, law, log_transition[b], log_table[b], indices, paths[b])

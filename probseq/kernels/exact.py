@@ -19,9 +19,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from probseq.kernels.bits import LN2_HIGH, LN2_LOW, ZERO, bits_of, float_of, row_at
+from probseq.kernels.jit import kernel
 
 BLOCK = 256
 
@@ -29,7 +29,7 @@ _FRACTION = (1 << 52) - 1
 _ONE = 1023 << 52
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def split(log_values, mantissa, exponent):
     """Write exp(log_values) as mantissa * 2**exponent, all three (M,) flat; False if one is NaN or +inf."""
     for i in range(log_values.size):
@@ -45,7 +45,7 @@ def split(log_values, mantissa, exponent):
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _normal(x):
     """(mantissa, exponent) of a positive normal double, or of zero."""
     bits = bits_of(x)
@@ -54,7 +54,7 @@ def _normal(x):
     return float_of((bits & _FRACTION) | _ONE), (bits >> 52) - 1023
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _shift(x, exponent):
     """x * 2**exponent, for exponents up to a few tens; zero when it falls under 2**-1000 of x."""
     if exponent < -1000:
@@ -62,7 +62,7 @@ def _shift(x, exponent):
     return x * float_of((exponent + 1023) << 52)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _level(exponent):
     """Shift the exponents (K,) so that the largest is zero; return the shift, or ZERO if every entry is zero."""
     top = exponent.max()
@@ -73,7 +73,7 @@ def _level(exponent):
     return top
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _load(first, last, log_table, raw, width, b, b_exp, tops):
     """Likelihoods of steps first..last-1 relative to the likeliest state, whose logarithm goes to tops (BLOCK,)."""
     for s in range(last - first):
@@ -91,7 +91,7 @@ def _load(first, last, log_table, raw, width, b, b_exp, tops):
             b[s], b_exp[s] = 0.0, ZERO
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _product(a, a_exp, A, A_exp, out, out_exp):
     """out(j) = sum_i a(i) A(i, j)."""
     states = a.size
@@ -108,7 +108,7 @@ def _product(a, a_exp, A, A_exp, out, out_exp):
         out_exp[j] = e + top if m > 0.0 else np.int64(ZERO)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _times(a, a_exp, b, b_exp, out, out_exp):
     """out = a * b, element by element."""
     for k in range(a.size):
@@ -117,7 +117,7 @@ def _times(a, a_exp, b, b_exp, out, out_exp):
         out_exp[k] = a_exp[k] + b_exp[k] + e if m > 0.0 else np.int64(ZERO)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sum(a, a_exp):
     """Sum of a message whose largest exponent is zero."""
     total = 0.0
@@ -126,7 +126,7 @@ def _sum(a, a_exp):
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def forward_block(first, last, start, problem, carry, carry_exp, a, a_exp, b, b_exp, tops, scales):
     """Messages alpha of steps first..last-1 into a, a_exp (BLOCK, K); the shift of each step into scales (BLOCK,).
 
@@ -149,7 +149,7 @@ def forward_block(first, last, start, problem, carry, carry_exp, a, a_exp, b, b_
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def backward_block(first, last, end, problem, w, w_exp, a, a_exp, b, b_exp, weight, gamma, xi):
     """gamma (BLOCK, K) of steps first..last-1, and weight * xi of the moves that leave them, added to xi (S, K, K).
 

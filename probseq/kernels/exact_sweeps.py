@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from probseq.kernels.bits import ZERO, row_at
+from probseq.kernels.bits import LN2, ZERO, row_at
 from probseq.kernels.exact import BLOCK, backward_block, forward_block, split
+from probseq.kernels.jit import kernel
+from probseq.kernels.passes import draw_state
 
-LN2 = 0.6931471805599453
 
-
-@njit(cache=True, nogil=True)
+@kernel
 def exact_problem(log_transition, log_table, e_raw, e_width, t_raw, t_width):
     """The problem of one draw, from log_transition (S, K, K) and log_table (R, K)."""
     A, A_exp = np.empty(log_transition.shape), np.empty(log_transition.shape, np.int64)
@@ -25,7 +24,7 @@ def exact_problem(log_transition, log_table, e_raw, e_width, t_raw, t_width):
     return A, A_exp, log_table, e_raw, e_width, t_raw, t_width
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def exact_work(start, end, states):
     """Room for one sequence: a block of messages and likelihoods, and a checkpoint for each block."""
     rows, blocks = min(BLOCK, end - start), (end - start + BLOCK - 1) // BLOCK
@@ -35,7 +34,7 @@ def exact_work(start, end, states):
     return a, a_exp, b, b_exp, np.empty(rows), np.empty(rows, np.int64), kept, kept_exp
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def exact_forward(start, end, log_initial, problem, work, filtered, predictive):
     """log p(x) of steps start..end-1; fills the checkpoints, and filtered (T, K), predictive (T,) unless empty."""
     a, a_exp, b, b_exp, tops, scales, kept, kept_exp = work
@@ -72,7 +71,7 @@ def exact_forward(start, end, log_initial, problem, work, filtered, predictive):
     return evidence
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write(a, a_exp, out):
     """Normalise one message into out (K,); return its sum."""
     total = 0.0
@@ -84,7 +83,7 @@ def _write(a, a_exp, out):
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def exact_counts(start, end, log_initial, problem, work, weight, by_step, first_counts, xi, counts):
     """Add the weighted expected counts of one possible sequence, after exact_forward filled the checkpoints.
 
@@ -109,7 +108,7 @@ def exact_counts(start, end, log_initial, problem, work, weight, by_step, first_
         first_counts[k] += gamma[0, k] * weight
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def exact_path(start, end, problem, work, uniforms, path):
     """Draw z_start..z_end-1 given the data, from the last step back, after exact_forward filled the checkpoints."""
     a, a_exp, b, b_exp, tops, scales, kept, kept_exp = work
@@ -132,19 +131,5 @@ def exact_path(start, end, problem, work, uniforms, path):
             top = chance_exp.max()
             for k in range(states):
                 chance[k] *= 2.0 ** max(chance_exp[k] - top, -1000)
-            state = draw(chance, uniforms[step])
+            state = draw_state(chance, uniforms[step])
             path[step] = state
-
-
-@njit(cache=True, nogil=True)
-def draw(chance, uniform):
-    """The state k whose share of the unnormalised chance (K,) holds the point uniform in [0, 1)."""
-    point = uniform * chance.sum()
-    state = np.int64(-1)
-    for k in range(chance.size):
-        if chance[k] > 0.0:
-            state = k
-            if point < chance[k]:
-                return state
-            point -= chance[k]
-    return state

@@ -31,13 +31,27 @@ class Index:
     raw: Bytes
     width: int
 
+    def row(self, step: int) -> int:
+        """Row number of a step; 0 without an index."""
+        return int.from_bytes(self.raw[step * self.width : (step + 1) * self.width].tobytes(), "little")
 
-NO_INDEX = Index(np.zeros(0, np.uint8), 0)
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+NO_INDEX = Index(read_only(np.zeros(0, np.uint8)), 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Checked, contiguous arrays of one problem; see the module for their meaning."""
+    """Checked, contiguous, read-only arrays of one problem; see the module for their meaning.
+
+    Read-only, whatever they were, because the compiler makes separate code for arrays that may be written.
+    """
 
     log_initial: Floats
     log_transition: Floats
@@ -45,6 +59,12 @@ class Inputs:
     offsets: NDArray[np.int64]
     emission: Index
     transition: Index
+
+    @property
+    def arrays(self) -> tuple:
+        """The problem as the compiled loops take it."""
+        indices = self.emission.raw, self.emission.width, self.transition.raw, self.transition.width
+        return self.log_initial, self.log_transition, self.log_table, self.offsets, indices
 
     @property
     def draws(self) -> int:
@@ -123,14 +143,14 @@ def _refuse(inputs: Inputs, with_table: bool) -> None:
 
 
 def _floats(values: ArrayLike) -> Floats:
-    return np.ascontiguousarray(values, dtype=np.float64)
+    return read_only(np.ascontiguousarray(values, dtype=np.float64))
 
 
 def _offsets(offsets: ArrayLike) -> NDArray[np.int64]:
     bounds = np.ascontiguousarray(offsets, dtype=np.int64)
     if bounds.ndim != 1 or bounds.size == 0 or bounds[0] != 0 or (bounds[1:] < bounds[:-1]).any():
         raise ValueError(f"offsets must rise from 0 to T, got {bounds}; use the cumulative lengths, with a leading 0.")
-    return bounds
+    return read_only(bounds)
 
 
 def _index(values: ArrayLike | None, rows: int, steps: int, name: str) -> Index:
@@ -145,4 +165,4 @@ def _index(values: ArrayLike | None, rows: int, steps: int, name: str) -> Index:
     if array.size and (int(array.max()) >= rows or int(array.min()) < 0):
         step = int(np.argmax((array >= rows) | (array < 0)))
         raise ValueError(f"{name} must lie in 0..{rows - 1}, got {array[step]} at step {step}; fix the row number.")
-    return Index(array.view(np.uint8), array.dtype.itemsize)
+    return Index(read_only(array.view(np.uint8)), array.dtype.itemsize)

@@ -20,7 +20,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probseq.kernels.inputs import Floats, Inputs, prepare, refuse_nan
+from probseq.kernels.inputs import Floats, Inputs, prepare, read_only, refuse_nan
 
 Paths = NDArray[np.int32]
 
@@ -52,8 +52,7 @@ def evidence(
     """log p(x_n) of each sequence, shape (B, N), in nats; -inf where the model makes it impossible."""
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
     result = np.empty((inputs.draws, inputs.count))
-    none = np.empty((inputs.draws, 0, 0)), np.empty((inputs.draws, 0))
-    _compiled().forward_all(*_arrays(inputs), result, *none)
+    _schedule().fill_evidence(inputs, result)
     refuse_nan(inputs, result)
     return result
 
@@ -97,7 +96,7 @@ def filtered(
     states = np.empty((inputs.draws, inputs.steps, inputs.states))
     predictive = np.empty((inputs.draws, inputs.steps))
     result = np.empty((inputs.draws, inputs.count))
-    _compiled().forward_all(*_arrays(inputs), result, states, predictive)
+    _schedule().fill_filtered(inputs, result, states, predictive)
     refuse_nan(inputs, result)
     return states, predictive
 
@@ -139,7 +138,7 @@ def viterbi(
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
     paths = np.empty((inputs.draws, inputs.steps), np.int32)
     log_prob = np.empty((inputs.draws, inputs.count))
-    _compiled().viterbi_all(*_arrays(inputs), log_prob, paths)
+    _schedule().fill_viterbi(inputs, log_prob, paths)
     refuse_nan(inputs, log_prob)
     return paths, log_prob
 
@@ -163,7 +162,7 @@ def sample_paths(
     points = _per_draw(uniforms, (inputs.draws, inputs.steps), "uniforms")
     paths = np.empty((inputs.draws, inputs.steps), np.int32)
     result = np.empty((inputs.draws, inputs.count))
-    _compiled().sample_all(*_arrays(inputs), points, result, paths)
+    _schedule().fill_samples(inputs, points, result, paths)
     refuse_nan(inputs, result)
     return paths
 
@@ -183,33 +182,27 @@ def simulate_paths(
     inputs = prepare(log_initial, log_transition, table, offsets, np.zeros(steps, np.uint8), transition_index)
     points = _per_draw(uniforms, (inputs.draws, inputs.steps), "uniforms")
     paths = np.empty((inputs.draws, inputs.steps), np.int32)
-    index = inputs.transition
-    law, moves = inputs.log_initial, inputs.log_transition
-    _compiled().simulate_all(law, moves, inputs.offsets, index.raw, index.width, points, paths)
+    _schedule().fill_simulated(inputs, points, paths)
     return paths
 
 
 def _count(inputs: Inputs, weights: ArrayLike | None, by_step: bool, result: ExpectedCounts) -> None:
     shape = (inputs.draws, inputs.count)
     per_sequence = np.ones(shape) if weights is None else _per_draw(weights, shape, "weights")
-    tables = result.evidence, result.initial, result.transition, result.emission
-    _compiled().count_all(*_arrays(inputs), per_sequence, by_step, *tables)
+    schedule = _schedule()
+    sums = schedule.Sums(result.evidence, result.initial, result.transition, result.emission, by_step)
+    schedule.add_counts(inputs, per_sequence, sums)
     refuse_nan(inputs, result.evidence)
-
-
-def _arrays(inputs: Inputs) -> tuple:
-    indices = inputs.emission.raw, inputs.emission.width, inputs.transition.raw, inputs.transition.width
-    return inputs.log_initial, inputs.log_transition, inputs.log_table, inputs.offsets, indices
 
 
 def _per_draw(values: ArrayLike, shape: tuple[int, int], name: str) -> Floats:
     array = np.ascontiguousarray(values, dtype=np.float64)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}; give one per draw and entry.")
-    return array
+    return read_only(array)
 
 
-def _compiled() -> ModuleType:
-    from probseq.kernels import compiled  # numba is imported by the first recursion, not by `import probseq`
+def _schedule() -> ModuleType:
+    from probseq.kernels import schedule  # numba is imported by the first recursion, not by `import probseq`
 
-    return compiled
+    return schedule

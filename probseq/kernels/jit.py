@@ -1,0 +1,46 @@
+"""How the kernels are compiled: without the interpreter's lock, and kept on disk for the next process.
+
+Numba's cache looks at the file a function is in, not at the files of the functions it calls, so it would serve stale
+code after an edit or an upgrade. It does look at closure variables: `kernel` adds one that holds a hash of every source
+file in this folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from types import CellType, FunctionType
+from typing import Any
+
+import numba
+from numba.extending import intrinsic as _intrinsic
+
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
+
+intrinsic: Any = _intrinsic
+"""numba's, seen by type checkers as taking any arguments: the first parameter of the definition is the compiler's."""
+
+
+def kernel(function: Callable) -> Any:
+    """Compile a part of a recursion: callable from other kernels only.
+
+    A product and a sum may be fused; nothing is reordered, and infinities and NaN keep their meaning.
+    """
+    return _compile(function, no_cpython_wrapper=True)
+
+
+def entry(function: Callable) -> Any:
+    """Compile a recursion to be called from Python."""
+    return _compile(function)
+
+
+def _compile(function: Callable, **options: bool) -> Any:
+    code = function.__code__.replace(co_freevars=("sources",))
+    closed = FunctionType(code, function.__globals__, function.__name__, None, (CellType(_SOURCES),))
+    closed.__doc__, closed.__module__ = function.__doc__, function.__module__
+    compiler: Any = numba.njit
+    shared = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True}
+    return compiler(**shared, **options)(closed)

@@ -1,0 +1,332 @@
+"""One value per state, in the lanes of a vector register: the arithmetic of the scaled recursions.
+
+Numba has no vector type, and its scalar loops keep a message of K numbers in memory, where each step waits for the
+last one to be stored and read back. `Lanes(width)` is a register of that many doubles, which LLVM maps to SSE, AVX2,
+AVX-512 or NEON; K states take the next width that the processor likes. The width is given by a tuple of so many zeros,
+`shape`, whose type carries its length: functions are compiled once for each width. Offsets count doubles from the
+start of a C-contiguous array.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.extending import models, overload, register_model
+
+from probseq.kernels.bits import LN2_HIGH, LN2_LOW
+from probseq.kernels.jit import intrinsic
+
+WIDEST = 32
+"""States that fit the registers; beyond, a loop over memory is faster."""
+
+LOG_FLOOR = -460.0
+"""Logarithm of the least positive number that `exponential` returns, about 1e-200."""
+
+_ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, which its low bits then hold
+
+_INT, _LONG, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
+
+
+def lanes_for(states: int) -> tuple[int, ...]:
+    """The tuple that stands for the narrowest lanes that hold the states: 2, 4, or a multiple of 8."""
+    return (0,) * (2 if states <= 2 else 4 if states <= 4 else (states + 7) // 8 * 8)
+
+
+class Lanes(types.Type):
+    """`width` doubles in a register."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(name=f"Lanes({width})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, kind) -> None:
+        super().__init__(manager, kind, ir.VectorType(_DOUBLE, kind.width))
+
+
+# Memory -------------------------------------------------------------------------------------------------------------
+
+
+def _pointer(context, builder, array_type, array, offset, width: int):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), ir.VectorType(_DOUBLE, width).as_pointer())
+
+
+def _first_lanes(builder, count, width: int):
+    """The mask of lanes 0 .. count - 1."""
+    order = ir.Constant(ir.VectorType(_LONG, width), list(range(width)))
+    return builder.icmp_signed("<", order, _splat(builder, count, width))
+
+
+@intrinsic
+def load(typing_context, array, offset, shape):
+    """`width` doubles of the array from offset on."""
+    kind = Lanes(len(shape))
+
+    def generate(context, builder, signature, arguments):
+        values, at, _ = arguments
+        return builder.load(_pointer(context, builder, array, values, at, kind.width), align=8)
+
+    return kind(array, types.int64, shape), generate
+
+
+@intrinsic
+def load_row(typing_context, array, offset, count, padding, shape):
+    """`count` doubles of the array from offset on, and the scalar `padding` in the other lanes."""
+    kind = Lanes(len(shape))
+
+    def generate(context, builder, signature, arguments):
+        values, at, size, rest, _ = arguments
+        pointer = _pointer(context, builder, array, values, at, kind.width)
+        mask, filled = _first_lanes(builder, size, kind.width), _splat(builder, rest, kind.width)
+        name = f"llvm.masked.load.v{kind.width}f64.p0"
+        return _call(builder, name, filled.type, [pointer, _INT(8), mask, filled])
+
+    return kind(array, types.int64, types.int64, types.float64, shape), generate
+
+
+@intrinsic
+def store(typing_context, array, offset, lanes):
+    """Write all lanes to the array from offset on."""
+
+    def generate(context, builder, signature, arguments):
+        values, at, row = arguments
+        builder.store(row, _pointer(context, builder, array, values, at, lanes.width), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, lanes), generate
+
+
+@intrinsic
+def store_row(typing_context, array, offset, count, lanes):
+    """Write the first `count` lanes to the array from offset on."""
+
+    def generate(context, builder, signature, arguments):
+        values, at, size, row = arguments
+        pointer = _pointer(context, builder, array, values, at, lanes.width)
+        mask = _first_lanes(builder, size, lanes.width)
+        name = f"llvm.masked.store.v{lanes.width}f64.p0"
+        _call(builder, name, ir.VoidType(), [row, pointer, _INT(8), mask])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, lanes), generate
+
+
+# Lane by lane -------------------------------------------------------------------------------------------------------
+
+
+def _shuffle(builder, first, second, order: list[int]):
+    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(_INT, len(order)), order))
+
+
+def _splat(builder, scalar, width: int):
+    vector = ir.Constant(ir.VectorType(scalar.type, width), ir.Undefined)
+    return _shuffle(builder, builder.insert_element(vector, scalar, _INT(0)), vector, [0] * width)
+
+
+def _call(builder, name: str, result: ir.Type, arguments: list):
+    """Call an LLVM intrinsic function."""
+    function = builder.module.globals.get(name)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+    return builder.call(function, arguments)
+
+
+def _multiply_add(builder, a, b, c):
+    return _call(builder, f"llvm.fmuladd.v{a.type.count}f64", a.type, [a, b, c])
+
+
+def _lane_wise(name: str):
+    @intrinsic
+    def operation(typing_context, a, b):
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, name)(*arguments)
+
+        return a(a, b), generate
+
+    return operation
+
+
+_add, _subtract, _multiply = _lane_wise("fadd"), _lane_wise("fsub"), _lane_wise("fmul")
+
+
+@intrinsic
+def spread(typing_context, scalar, shape):
+    """The scalar in every lane; `shape` is a tuple of `width` zeros, or other lanes."""
+    kind = shape if isinstance(shape, Lanes) else Lanes(len(shape))
+
+    def generate(context, builder, signature, arguments):
+        return _splat(builder, arguments[0], kind.width)
+
+    return kind(types.float64, shape), generate
+
+
+@overload(operator.add)
+def _plus(a, b):
+    if isinstance(a, Lanes) and isinstance(b, Lanes):
+        return lambda a, b: _add(a, b)
+
+
+@overload(operator.sub)
+def _minus(a, b):
+    if isinstance(a, Lanes) and isinstance(b, Lanes):
+        return lambda a, b: _subtract(a, b)
+
+
+@overload(operator.mul)
+def _times(a, b):
+    if isinstance(a, Lanes) and isinstance(b, Lanes):
+        return lambda a, b: _multiply(a, b)
+    if isinstance(a, Lanes) and isinstance(b, types.Float):
+        return lambda a, b: _multiply(a, spread(b, a))
+
+
+@intrinsic
+def where_positive(typing_context, mask, lanes):
+    """`lanes` where the lane of mask is positive, zero elsewhere."""
+
+    def generate(context, builder, signature, arguments):
+        zero = ir.Constant(arguments[1].type, None)
+        return builder.select(builder.fcmp_ordered(">", arguments[0], zero), arguments[1], zero)
+
+    return lanes(mask, lanes), generate
+
+
+@intrinsic
+def any_between(typing_context, lanes, low, high):
+    """1 if some lane lies strictly between two scalars, else 0."""
+
+    def generate(context, builder, signature, arguments):
+        value = arguments[0]
+        above = builder.fcmp_ordered(">", value, _splat(builder, arguments[1], lanes.width))
+        below = builder.fcmp_ordered("<", value, _splat(builder, arguments[2], lanes.width))
+        mask = builder.bitcast(builder.and_(above, below), ir.IntType(lanes.width))
+        return builder.zext(builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, 0)), _LONG)
+
+    return types.int64(lanes, types.float64, types.float64), generate
+
+
+@intrinsic
+def exponential(typing_context, lanes):
+    """exp of lanes that are at most zero, to 1 ulp: never under 1e-200 but for -inf, which gives zero.
+
+    exp(x) = 2**n exp(r) with n = round(x / ln 2) and the Taylor polynomial of degree 13 in |r| <= 0.347.
+    """
+
+    def generate(context, builder, signature, arguments):
+        def constant(value: float):
+            return ir.Constant(x.type, [value] * lanes.width)
+
+        x, integers = arguments[0], ir.VectorType(_LONG, lanes.width)
+        low = constant(LOG_FLOOR)
+        x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
+        shifted = _multiply_add(builder, x, constant(1.4426950408889634), constant(_ROUND))
+        n = builder.fsub(shifted, constant(_ROUND))
+        r = _multiply_add(builder, n, constant(-LN2_HIGH), x)
+        r = _multiply_add(builder, n, constant(-LN2_LOW), r)
+        terms = [constant(1 / math.factorial(k)) for k in range(2, 14)]
+        p = _multiply_add(builder, builder.fmul(r, r), _polynomial(builder, terms, r), r)
+        exponent = builder.add(builder.bitcast(shifted, integers), ir.Constant(integers, [1023] * lanes.width))
+        scale = builder.bitcast(builder.shl(exponent, ir.Constant(integers, [52] * lanes.width)), x.type)
+        result = _multiply_add(builder, scale, p, scale)
+        possible = builder.fcmp_unordered("!=", arguments[0], constant(-math.inf))
+        return builder.select(possible, result, constant(0.0))
+
+    return lanes(lanes), generate
+
+
+def _polynomial(builder, coefficients: list, x):
+    """Constant first; by Estrin's scheme, so that the chain of dependent operations is short."""
+    while len(coefficients) > 1:
+        pairs = zip(coefficients[::2], coefficients[1::2], strict=False)
+        odd = coefficients[-1:] if len(coefficients) % 2 else []
+        coefficients = [_multiply_add(builder, x, high, low) for low, high in pairs] + odd
+        x = builder.fmul(x, x)
+    return coefficients[0]
+
+
+# Across lanes -------------------------------------------------------------------------------------------------------
+
+
+def _pairwise(values: list, combine):
+    """Combine a list into one value by pairs, the shortest chain of dependent operations."""
+    while len(values) > 1:
+        pairs = [combine(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+        values = pairs + values[2 * len(pairs) :]
+    return values[0]
+
+
+def _fold(builder, vector, combine):
+    """One scalar out of all lanes."""
+    step = min(8, vector.type.count)
+    parts = [_shuffle(builder, vector, vector, list(range(c, c + step))) for c in range(0, vector.type.count, step)]
+    vector = _pairwise(parts, combine)
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        vector = combine(*(_shuffle(builder, vector, vector, list(range(i, i + half))) for i in (0, half)))
+    return builder.extract_element(vector, _INT(0))
+
+
+@intrinsic
+def total(typing_context, lanes):
+    """Sum of all lanes."""
+
+    def generate(context, builder, signature, arguments):
+        return _fold(builder, arguments[0], builder.fadd)
+
+    return types.float64(lanes), generate
+
+
+@intrinsic
+def peak(typing_context, lanes):
+    """Largest of all lanes; NaN lanes lose."""
+
+    def generate(context, builder, signature, arguments):
+        def larger(a, b):
+            return builder.select(builder.fcmp_unordered(">", a, b), a, b)
+
+        return _fold(builder, arguments[0], larger)
+
+    return types.float64(lanes), generate
+
+
+@intrinsic
+def product(typing_context, lanes, matrices, offset):
+    """sum_i lanes(i) * row i of the padded (width, width) matrix that starts at offset."""
+
+    def generate(context, builder, signature, arguments):
+        width, chains = lanes.width, min(4, lanes.width // 2)
+        sums: list = [None] * chains
+        for i in range(lanes.width):
+            start = builder.add(arguments[2], _LONG(i * width))
+            row = builder.load(_pointer(context, builder, matrices, arguments[1], start, width), align=8)
+            scale = _shuffle(builder, arguments[0], arguments[0], [i] * width)
+            chain = i % chains
+            if sums[chain] is None:
+                sums[chain] = builder.fmul(scale, row)
+            else:
+                sums[chain] = _multiply_add(builder, scale, row, sums[chain])
+        return _pairwise([s for s in sums if s is not None], builder.fadd)
+
+    return lanes(lanes, matrices, types.int64), generate
+
+
+@intrinsic
+def add_outer(typing_context, matrices, offset, a, b):
+    """Add a(i) b(j) to the padded (width, width) matrix that starts at offset."""
+
+    def generate(context, builder, signature, arguments):
+        for i in range(a.width):
+            start = builder.add(arguments[1], _LONG(i * a.width))
+            pointer = _pointer(context, builder, matrices, arguments[0], start, a.width)
+            scale = _shuffle(builder, arguments[2], arguments[2], [i] * a.width)
+            row = _multiply_add(builder, scale, arguments[3], builder.load(pointer, align=8))
+            builder.store(row, pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(matrices, types.int64, a, b), generate

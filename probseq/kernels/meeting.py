@@ -1,0 +1,75 @@
+"""One long sequence on two threads that meet in the middle.
+
+The first advances over the earlier half while the second goes back over the later half. At the meeting point each goes
+on into the half of the other, whose messages are stored, and joins them with its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from probseq.kernels.blocks import count_blocks, new_block, prepare_draw
+from probseq.kernels.compiled import flush
+from probseq.kernels.jit import entry
+from probseq.kernels.lanes import load, product, store
+from probseq.kernels.passes import advance_blocks, combine_blocks
+
+
+@entry
+def advance_half(shape, direction, log_initial, log_transition, log_table, start, end, indices):
+    """Messages of one draw from the first step to the middle (direction 1) or from the last step to it (-1).
+
+    Args:
+        log_initial (K,), log_transition (S, K, K), log_table (R, K): the tables of the draw.
+
+    Returns:
+        (value, carry, kept, block): the logarithm of what the last message, carry (width,), was divided by, NaN if the
+        sequence needs `exact`; and the messages that `combine_half` wants of the other direction.
+    """
+    draw = prepare_draw(shape, log_transition, log_table, indices)
+    blocks, width = count_blocks(start, end), len(shape)
+    first, last = (0, blocks // 2 - 1) if direction > 0 else (blocks - 1, blocks // 2)
+    carry, kept, work = np.zeros(width), np.empty((blocks, width)), new_block(len(shape), draw)
+    law = np.exp(log_initial)
+    block, value = advance_blocks(shape, draw, direction, start, end, first, last, law, kept, carry, work)
+    return value, carry, kept, block
+
+
+@entry
+def combine_half(
+    shape,
+    direction,
+    log_initial,
+    log_transition,
+    log_table,
+    start,
+    end,
+    indices,
+    carry,
+    kept,
+    block,
+    weight,
+    by_step,
+    transition,
+    emission,
+):
+    """Add the counts of the half beyond the middle to transition (S, K, K) and emission (R, K), or (T, K) by step.
+
+    carry: the message that `advance_half` brought to the middle in this direction; kept, block: from the other one.
+    Returns weight * gamma (width,) of the last step visited.
+    """
+    draw = prepare_draw(shape, log_transition, log_table, indices)
+    blocks = count_blocks(start, end)
+    if direction > 0:  # the other thread counts the move across the middle
+        first, last = blocks // 2, blocks - 1
+        store(carry, 0, product(load(carry, 0, shape), draw[0][0], block[3][0]))
+    else:
+        first, last = blocks // 2 - 1, 0
+    by_row = indices[1] != 0 and not by_step
+    xi = np.zeros(draw[0][0].size)
+    table = np.zeros(draw[1][1].size) if by_row else emission.reshape(-1)
+    spare = new_block(len(shape), draw)
+    rooms, counts, law = ((block, spare[1].copy()), spare), (xi, by_row, table), np.exp(log_initial)
+    gamma = combine_blocks(shape, draw, direction, start, end, first, last, law, kept, carry, rooms, weight, counts)
+    flush(len(shape), draw, direction > 0, xi, by_row, table, transition, emission)
+    return gamma
