@@ -46,18 +46,18 @@ class TransitionLaw(ABC):
         total = pseudo.sum(-1, keepdim=True)
         return torch.where(total > 0, pseudo / torch.where(total > 0, total, 1.0), current)
 
-    def start(self, states: int, stay: float, jitter: Tensor) -> Tensor:
+    def start(self, states: int, stay: Tensor, jitter: Tensor) -> Tensor:
         """(K, K) a start for EM that stays with probability `stay` and honours what is forbidden.
 
         Args:
             states: K.
-            stay: probability on the diagonal, in (0, 1).
+            stay: (K,) probability on the diagonal, in (0, 1).
             jitter: (K, K) positive weights of the moves.
         """
         allowed = (self.concentration(states) > 0).double()
         off = allowed * jitter * (1.0 - torch.eye(states, dtype=torch.float64))
         off = off / off.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-        matrix = allowed * (stay * torch.eye(states, dtype=torch.float64) + (1.0 - stay) * off)
+        matrix = allowed * (stay.diag() + (1.0 - stay).unsqueeze(-1) * off)
         return matrix / matrix.sum(-1, keepdim=True)
 
     def n_parameters(self, states: int) -> int:
@@ -171,7 +171,7 @@ class FixedTransitions(TransitionLaw):
     def maximise(self, counts: Tensor, current: Tensor, with_prior: bool) -> Tensor:
         return self._tensor(len(counts))
 
-    def start(self, states: int, stay: float, jitter: Tensor) -> Tensor:
+    def start(self, states: int, stay: Tensor, jitter: Tensor) -> Tensor:
         return self._tensor(states)
 
     def n_parameters(self, states: int) -> int:

@@ -3,6 +3,8 @@
 The first attempt is the same for every seed: equal-count groups of the ranks (one column), k-means (several columns),
 k-means of the composition of blocks (symbols), or equal stretches of time (left-right chains). Further attempts
 alternate between random centres and random blocks of time. Assignments are softened, so that no state starts empty.
+In a random start each state has a stay of its own, within a factor of ten: regimes of very different length are what
+separates the maxima of one likelihood.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 SOFTENING = 0.2  # the share of each step that is spread evenly over the states
 SAMPLE = 20_000  # steps that clustering looks at
+MOST_LEAVE = 0.9  # the chance of leaving a state in a start
 
 
 def start_parameters(model: HMM, series: Sequences, attempt: int, seed: int) -> dict[str, Tensor]:
@@ -44,7 +47,9 @@ def start_parameters(model: HMM, series: Sequences, attempt: int, seed: int) -> 
     soft = (1.0 - SOFTENING) * hard + SOFTENING / states * hard.sum(1, keepdims=True)
     emission = model.emission.maximise(rows, torch.from_numpy(soft), model.emission.pooled(rows, states))
     jitter = np.ones((states, states)) if attempt == 0 else rng.gamma(2.0, size=(states, states)) + 1e-3
-    transition = model.transition.start(states, stay, torch.from_numpy(jitter))
+    leave = (1.0 - stay) * (np.ones(states) if attempt == 0 else 10.0 ** rng.uniform(-1.0, 1.0, size=states))
+    stays = torch.from_numpy(1.0 - np.minimum(leave, MOST_LEAVE))
+    transition = model.transition.start(states, stays, torch.from_numpy(jitter))
     initial = model.initial.maximise(torch.ones(states, dtype=torch.float64), transition, False)
     return {"initial": initial, "transition": transition, **emission}
 
