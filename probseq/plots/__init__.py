@@ -1,0 +1,29 @@
+"""Figures of a series, its hidden states and a fitted model: one function each, matplotlib Axes in and out."""
+
+from probseq.plots.emissions import emission_densities, symbol_shares
+from probseq.plots.forecasts import chance_ahead, forecast_fan
+from probseq.plots.search import objective_trace, restart_outcomes, state_selection
+from probseq.plots.spells import spell_durations, spell_lengths
+from probseq.plots.states import decoded_series, state_probabilities
+from probseq.plots.style import figure, state_colours
+from probseq.plots.totals import month_sums, monthly_totals
+from probseq.plots.transitions import transition_diagram
+
+__all__ = [
+    "chance_ahead",
+    "decoded_series",
+    "emission_densities",
+    "figure",
+    "forecast_fan",
+    "month_sums",
+    "monthly_totals",
+    "objective_trace",
+    "restart_outcomes",
+    "spell_durations",
+    "spell_lengths",
+    "state_colours",
+    "state_probabilities",
+    "state_selection",
+    "symbol_shares",
+    "transition_diagram",
+]
