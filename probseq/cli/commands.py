@@ -1,0 +1,152 @@
+"""What can be typed. Each command hands on to a module that is imported only when it runs, so that help is instant."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probseq import __version__
+
+app = typer.Typer(
+    help="Hidden Markov models of sequences: fit, decode, forecast, simulate, report.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+class Method(StrEnum):
+    """How to fit."""
+
+    em = "em"
+    svi = "svi"
+
+
+Data = Annotated[Path, typer.Argument(metavar="FILE", help="CSV table with a header, or FASTA (.fa, .fasta, .gz).")]
+Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Directory that `probseq fit --out` wrote.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="CSV", help="File to write; else standard output.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Of everything random.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Hidden Markov models of sequences: fit, decode, forecast, simulate, report."""
+    if version:
+        print(f"probseq {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    file: Data,
+    states: Annotated[str, typer.Option(metavar="K|K1:K2", help="Hidden states; BIC chooses from a range.")],
+    family: Annotated[
+        str, typer.Option(metavar="NAME", help="Law of an observation: gaussian, poisson, hurdle-gamma, ...")
+    ],
+    column: Annotated[
+        list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="Column of values; repeat for several.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(metavar="NAME", help="Column of times.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Column that names each row's sequence.")] = None,
+    stationary: Annotated[bool, typer.Option("--stationary", help="Start in the chain's stationary law.")] = False,
+    method: Annotated[
+        Method, typer.Option(metavar="em|svi", help="EM, or stochastic variational inference.")
+    ] = Method.em,
+    restarts: Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")] = 5,
+    seed: Seed = 0,
+    priors: Annotated[
+        bool, typer.Option("--priors", help="Weakly informative priors, so that no state collapses.")
+    ] = False,
+    fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Insert the steps that the calendar misses.")] = False,
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="Of the data, such as mm, for tables and figures.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Directory to save the fit in.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Fit a hidden Markov model; for a range of states, take the one with the lowest BIC."""
+    from probseq.cli import fitting
+    from probseq.cli.source import Source
+
+    source = Source(tuple(column or ()), time, group, fill_gaps, None, unit, context.obj or "", seed)
+    search = fitting.Search(states, family, stationary, method.value, restarts, seed, priors)
+    return fitting.run(file, source, search, out, as_json)
+
+
+@app.command()
+def decode(saved: Saved, file: Data, out: Out = None) -> None:
+    """The most probable state of each step, its probabilities and the one-step predictive density, as CSV."""
+    from probseq.cli import answers
+
+    answers.decode(saved, file, out)
+
+
+@app.command()
+def forecast(
+    saved: Saved,
+    file: Data,
+    horizon: Annotated[int, typer.Option(help="Steps ahead, at least 1.")],
+    quantiles: Annotated[str, typer.Option(help="Comma separated, each between 0 and 1.")] = "0.05,0.25,0.5,0.75,0.95",
+    out: Out = None,
+) -> None:
+    """Mean, quantiles and state probabilities of the next steps of each sequence, as CSV."""
+    from probseq.cli import answers
+
+    answers.forecast(saved, file, horizon, quantiles, out)
+
+
+@app.command()
+def simulate(
+    saved: Saved,
+    steps: Annotated[int | None, typer.Option(help="Steps of each sequence; by default those of the data.")] = None,
+    sequences: Annotated[int, typer.Option(help="How many.")] = 1,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """New sequences from a fitted model, with their hidden states, as CSV."""
+    from probseq.cli import answers
+
+    answers.simulate(saved, steps, sequences, seed, out)
+
+
+@app.command()
+def report(
+    saved: Saved,
+    file: Data,
+    title: Annotated[str, typer.Option(help="Of the page.")] = "",
+    horizon: Annotated[int | None, typer.Option(help="Steps of the forecast shown.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="HTML", help="File to write.")] = Path("report.html"),
+) -> None:
+    """One HTML page: the model, its states in plain words, decoded series, simulation checks, forecast."""
+    from probseq.cli import answers
+
+    answers.report(saved, file, title, horizon, out)
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One data set; all are listed without.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it as a file.")] = None,
+) -> None:
+    """List the data sets that come with probseq, or write one as a file (Hong Kong's is downloaded)."""
+    from probseq.cli import data
+
+    data.run(name, out)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory to write.")] = Path("probseq-demo"),
+) -> int:
+    """Fit the rainfall of Seattle and New York with 1 to 4 states and write a report."""
+    from probseq.cli import demonstration
+
+    return demonstration.run(out)

@@ -1,0 +1,160 @@
+"""`probseq fit`: read, fit, print, save."""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from probseq import families
+from probseq.chains import initial_laws
+from probseq.cli.output import write_stdout
+from probseq.cli.source import Source, is_fasta
+from probseq.errors import ModelError
+from probseq.inference import Fit, em, svi
+from probseq.inference.selection import Selection, select
+from probseq.io.writing import check_writable
+from probseq.models import HMM
+from probseq.sequences import Sequences
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to fit and how.
+
+    Args:
+        states: "K" or "K1:K2".
+        family: by name.
+        stationary: whether the first state has the stationary law.
+        method: "em" or "svi".
+        restarts: number of starts.
+        seed: of the starts.
+        priors: maximum a posteriori rather than maximum likelihood; without, EM falls back on them only where every
+            start collapses, and says so. SVI always has them.
+    """
+
+    states: str
+    family: str
+    stationary: bool = False
+    method: str = "em"
+    restarts: int = 5
+    seed: int = 0
+    priors: bool = False
+
+    @property
+    def ranged(self) -> bool:
+        """Whether there is something to choose."""
+        return ":" in self.states
+
+    def models(self) -> list[HMM]:
+        """One for each number of states."""
+        initial = initial_laws.StationaryInitial() if self.stationary else initial_laws.FreeInitial()
+        family = families.by_name(self.family)
+        return [HMM(k, family, initial=initial) for k in parse_states(self.states)]
+
+    def run(self, series: Sequences) -> Selection:
+        """Fit them all."""
+        options: dict[str, Any] = {"restarts": self.restarts, "seed": self.seed, "progress": sys.stderr.isatty()}
+        if self.method == "em":
+            return select(self.models(), series, method=em, priors=self.priors or None, **options)
+        return select(self.models(), series, method=svi, **options)
+
+
+def run(file: Path, source: Source, search: Search, out: Path | None, as_json: bool) -> int:
+    """Fit and print; the exit code."""
+    models = search.models()
+    if out is not None:
+        check_writable(out, directory=True)
+    symbols = search.family == "categorical"
+    if is_fasta(file) and not symbols:
+        raise ModelError(f"DNA must have the categorical family, got {search.family}; use --family categorical.")
+    series = source.read(file, symbols=symbols)
+    check_states(models[-1].states, series)
+    selection = search.run(series)
+    fit = selection.best
+    records = candidate_records(selection) if search.ranged else ()
+    made = source.of(series, records)
+    if out is not None:
+        fit.save(out)
+        made.save(out)
+    if as_json:
+        write_stdout(json_text(fit, records))
+    else:
+        from probseq.cli.tables import print_fit
+
+        print_fit(chapter_of(fit, made, series, file.name), out, file)
+    return INTERRUPTED if was_interrupted(selection, len(models), search.restarts) else 0
+
+
+def parse_states(text: str) -> range:
+    """The numbers of states that "3" or "1:4" stand for.
+
+    >>> parse_states("3"), parse_states("1:4")
+    (range(3, 4), range(1, 5))
+    """
+    first, _, last = text.partition(":")
+    try:
+        low, high = int(first), int(last if ":" in text else first)
+    except ValueError:
+        low, high = 0, 0
+    if not 1 <= low <= high:
+        raise ModelError(f"states must be K or K1:K2 with 1 <= K1 <= K2, got {text!r}; write --states 3 or 1:4.")
+    return range(low, high + 1)
+
+
+def check_states(states: int, series: Sequences) -> None:
+    """Refuse more states than there are observations."""
+    observed = int(series.step_observed.sum())
+    if states > observed:
+        raise ModelError(
+            f"states must not be more than the observed steps, {observed}, got {states}; use fewer states or more data."
+        )
+
+
+def candidate_records(selection: Selection) -> tuple[dict[str, Any], ...]:
+    """The table of models as plain records; null where a model failed."""
+    return tuple(
+        {str(name): finite(value) for name, value in record.items()} for record in selection.table.to_dict("records")
+    )
+
+
+def json_text(fit: Fit, candidates: tuple[dict[str, Any], ...]) -> str:
+    """One JSON object on one line; what is not a number is null."""
+    content = fit.summary() | ({"candidates": list(candidates)} if candidates else {})
+    return json.dumps(finite(content), allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """NaN and infinities as None, whole floats that stand for counts as they are."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def chapter_of(fit: Fit, source: Source, series: Sequences, title: str, horizon: int | None = None) -> Any:
+    """What tables and reports are made from."""
+    from probseq.report import Chapter
+
+    tried = pd.DataFrame(list(source.candidates)) if source.candidates else None
+    if tried is not None:
+        tried[["log_likelihood", "n_parameters", "aic", "bic"]] = tried[
+            ["log_likelihood", "n_parameters", "aic", "bic"]
+        ].astype(float)
+    return Chapter(title, fit, series, source.unit, tried, source.command, source.seed, horizon)
+
+
+def was_interrupted(selection: Selection, models: int, restarts: int) -> bool:
+    """Whether Ctrl-C ended the search before its end."""
+    if len(selection.candidates) < models:
+        return True
+    return any(
+        len(fit.attempts) < restarts or any(attempt.stop_reason.startswith("interrupted") for attempt in fit.attempts)
+        for fit in selection.fits
+    )
