@@ -84,8 +84,9 @@ class StatePosterior:
 
     @cached_property
     def _viterbi(self) -> tuple[Tensor, Tensor]:
-        self._require_possible()
         paths, log_prob = kernels.viterbi(**self.arguments)
+        if np.isneginf(log_prob).any():
+            self._require_possible()
         return self._shaped(paths.astype(np.int64)), self._shaped(log_prob)
 
     @property

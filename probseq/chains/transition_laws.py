@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -39,12 +40,17 @@ class TransitionLaw(ABC):
             current: (K, K) kept for the row of a state that is never left.
             with_prior: add the log prior.
         """
-        concentration = self.concentration(len(counts))
-        allowed = concentration > 0
-        extra = (concentration - 1.0) if with_prior else torch.zeros_like(concentration)
-        pseudo = torch.where(allowed, counts + extra, 0.0).clamp_min(0.0)
-        total = pseudo.sum(-1, keepdim=True)
-        return torch.where(total > 0, pseudo / torch.where(total > 0, total, 1.0), current)
+        if with_prior:  # a forbidden move is never counted, so maximum likelihood need not be told of it
+            concentration = self.concentration(len(counts))
+            counts = torch.where(concentration > 0, counts + concentration - 1.0, 0.0).clamp_min(0.0)
+        pseudo = counts.numpy()  # small arrays: numpy has the smaller overhead
+        total = pseudo.sum(-1, keepdims=True)
+        left = total[:, 0] > 0
+        if left.all():
+            return torch.from_numpy(pseudo / total)
+        return torch.where(
+            torch.from_numpy(left).unsqueeze(-1), torch.from_numpy(pseudo / np.where(total > 0, total, 1.0)), current
+        )
 
     def start(self, states: int, stay: Tensor, jitter: Tensor) -> Tensor:
         """(K, K) a start for EM that stays with probability `stay` and honours what is forbidden.

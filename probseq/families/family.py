@@ -23,6 +23,9 @@ from torch.distributions.constraints import Constraint
 from probseq.errors import ModelError
 from probseq.families import numerical
 
+NOTHING = 1e-250
+"""A total weight so small that dividing by it has no digits left."""
+
 Parameters = Mapping[str, Tensor]
 Priors = Mapping[str, TorchDistributionMixin]
 
@@ -279,7 +282,7 @@ def real(values: Tensor) -> Tensor:
 
 def empty(total: Tensor) -> Tensor:
     """(K,) bool: states whose total weight is zero, or so small that dividing by it has no digits left."""
-    return total <= 1e-250
+    return total <= NOTHING
 
 
 def amount(value: Tensor | float, unit: str = "") -> str:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -27,7 +28,18 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probseq.families import checking, numerical, scale
-from probseq.families.family import Family, Parameter, Parameters, Priors, amount, empty, real, scalar_event, step_name
+from probseq.families.family import (
+    NOTHING,
+    Family,
+    Parameter,
+    Parameters,
+    Priors,
+    amount,
+    empty,
+    real,
+    scalar_event,
+    step_name,
+)
 
 LOG_ROOT_TAU = 0.5 * math.log(2 * math.pi)
 PRIOR_SHAPE = 2.0  # of the inverse gamma on scale: its mean exists, its variance does not
@@ -88,10 +100,12 @@ class Gaussian(Family):
     def maximise(self, values: Tensor, weights: Tensor, current: Parameters) -> dict[str, Tensor]:
         values = real(values)
         sums = moments(values, weights)
+        total, mean, squares = (part.numpy() for part in sums)  # K numbers each, where numpy costs less
+        width = np.sqrt(squares / np.maximum(total, NOTHING))
+        if width.min() > scale.NARROW * (width.max() + mean.max() - mean.min()):
+            return {"loc": sums.mean, "scale": torch.from_numpy(width)}
         floor = torch.minimum(scale.FLOOR * scale.spread(values), current["scale"])
-        safe = torch.where(empty(sums.total), 1.0, sums.total)
-        width = (sums.squares / safe).sqrt().maximum(floor)
-        found = {"loc": sums.mean, "scale": width}
+        found = {"loc": sums.mean, "scale": torch.from_numpy(width).maximum(floor)}
         return numerical.choose(~empty(sums.total), self.parameters(), found, current)
 
     def maximise_posterior(
@@ -264,16 +278,17 @@ def positive_logs(values: Tensor) -> Tensor:
 
 def moments(values: Tensor, weights: Tensor) -> Moments:
     """Weighted sums of `values` (R,) under `weights` (R, K), safe from cancellation; an empty state has mean 0."""
-    centre = values.mean() if values.numel() else values.new_zeros(())
+    centre = float(values.mean()) if values.numel() else 0.0
     x = values - centre
-    total = weights.sum(0)
-    safe = torch.where(empty(total), 1.0, total)
-    first = x @ weights
-    mean = first / safe
-    squares = (x * x) @ weights - first * mean
-    if bool((CANCELLED * squares < first * mean).any()):
-        squares = ((x.unsqueeze(-1) - mean).square() * weights).sum(0)
-    return Moments(total, torch.where(empty(total), 0.0, centre + mean), squares.clamp(min=0))
+    sums = weights.sum(0), x @ weights, (x * x) @ weights
+    total, first, second = (part.numpy() for part in sums)  # from here K numbers each, where numpy costs less
+    without = total <= NOTHING
+    mean = first / np.where(without, 1.0, total)
+    squares = second - first * mean
+    if (CANCELLED * squares < first * mean).any():
+        squares = ((x.unsqueeze(-1) - torch.from_numpy(mean)).square() * weights).sum(0).numpy()
+    mean = np.where(without, 0.0, centre + mean)
+    return Moments(sums[0], torch.from_numpy(mean), torch.from_numpy(np.maximum(squares, 0.0)))
 
 
 def expected_log_prob(sums: Moments) -> Callable[[Parameters], Tensor]:

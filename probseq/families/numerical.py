@@ -84,6 +84,9 @@ def choose(
 ) -> dict[str, Tensor]:
     """`first` for the states marked in `wins` (K,), `second` for the others; shared parameters when any state wins."""
 
+    if bool(wins.all()):
+        return {name: first[name].detach() for name in second}
+
     def pick(name: str) -> Tensor:
         if declared[name].shared:
             return first[name] if bool(wins.any()) else second[name]

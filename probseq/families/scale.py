@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+NARROW = 1e-5  # relative to the other states: worth comparing with the spread
 FLOOR = 1e-8  # times the spread: no ML scale goes lower
 COLLAPSED = 1e-6  # times the spread: reported
 ROUNDING = 12**-0.5  # standard deviation of a uniform rounding error, in units of the rounding step

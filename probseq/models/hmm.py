@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -32,6 +35,9 @@ from probseq.places import step_place
 from probseq.sequences import Sequences
 
 Parameters = dict[str, Tensor]
+
+_CHECKED: WeakKeyDictionary[Sequences, list[Family]] = WeakKeyDictionary()
+"""The families that each series in use has been checked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +157,7 @@ class HMM:
     def posterior(self, parameters: Mapping[str, Tensor], series: Sequences) -> StatePosterior:
         """Filtered, smoothed, Viterbi and sampled paths of a series."""
         self.check(series)
-        distinct = series.distinct()
-        index = None if distinct.dense else distinct.index
-        return self.chain(parameters, series).posterior(self.log_table(parameters, series), index)
+        return StatePosterior(tuple(parameters["initial"].shape[:-1]), self._kernel_arguments(parameters, series))
 
     def log_prob(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
         """(..., N) nats: log p(x_n), not weighted."""
@@ -181,8 +185,12 @@ class HMM:
         return replace(bound, priors=bound.emission.priors(_observed_rows(series)) | dict(bound.priors))
 
     def check(self, series: Sequences) -> None:
-        """Refuse data that the emission family cannot have produced."""
+        """Refuse data that the emission family cannot have produced; a series is looked at once."""
+        passed = _CHECKED.setdefault(series, [])
+        if self.emission in passed:
+            return
         self.emission.check(series.values, series.observed, columns=series.columns, where=step_place(series))
+        passed.append(self.emission)
 
     def start(self, series: Sequences, attempt: int, seed: int) -> Parameters:
         """Parameters to start from; attempt 0 is deterministic, see `probseq.models.starts`."""
@@ -197,17 +205,8 @@ class HMM:
     def expect(self, parameters: Mapping[str, Tensor], series: Sequences) -> ExpectedCounts:
         """E-step: exact expected counts (Baum et al. 1970)."""
         distinct = series.distinct()
-        with torch.no_grad():
-            chain, table = self.chain(parameters, series), self.log_table(parameters, series)
-            weights = None if series.weights is None else series.weights.numpy()[None]
-            counts = kernels.expected_counts(
-                log_initial=chain.log_initial.numpy()[None, None],
-                log_transition=chain.log_transitions.numpy()[None],
-                log_table=table.numpy()[None],
-                offsets=series.offsets.numpy(),
-                emission_index=None if distinct.dense else distinct.index,
-                weights=weights,
-            )
+        weights = None if series.weights is None else series.weights.numpy()[None]
+        counts = kernels.expected_counts(**self._kernel_arguments(parameters, series), weights=weights)
         emission = torch.from_numpy(counts.emission[0])
         if distinct.missing_row is not None:
             emission[distinct.missing_row] = 0.0
@@ -295,6 +294,22 @@ class HMM:
         )
 
     # ---- parts -----------------------------------------------------------------------------------------------------
+
+    def _kernel_arguments(self, parameters: Mapping[str, Tensor], series: Sequences) -> dict[str, Any]:
+        """What `probseq.kernels` takes; numpy, because small series are made of overhead."""
+        distinct, states = series.distinct(), self.states
+        with np.errstate(divide="ignore"):  # log 0 = -inf is meant
+            return {
+                "log_initial": np.log(parameters["initial"].detach().numpy()).reshape(-1, 1, states),
+                "log_transition": np.log(parameters["transition"].detach().numpy()).reshape(-1, 1, states, states),
+                "log_table": self.log_table(parameters, series)
+                .detach()
+                .numpy()
+                .reshape(-1, len(distinct.rows), states),
+                "offsets": series.offsets.numpy(),
+                "emission_index": None if distinct.dense else distinct.index,
+                "transition_index": None,
+            }
 
     def _emission_parameters(self, parameters: Mapping[str, Tensor]) -> Parameters:
         return {name: value for name, value in parameters.items() if name not in ("initial", "transition")}
