@@ -73,7 +73,7 @@ def monthly_totals(
     axes.plot(means.index, means, "D", color=OBSERVED, markersize=5, label="observed mean")
     axes.set_xticks(range(1, 13), MONTHS)
     axes.set_xlim(0.4, 12.6)
-    axes.set_ylim(bottom=0, top=1.02 * max(years.max(), high.max()))
+    axes.set_ylim(bottom=0, top=1.12 * max(years.max(), high.max()))
     dress(axes, y=label)
     legend(axes, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderpad=0, columnspacing=1.0, handletextpad=0.5)
     return axes

@@ -274,7 +274,9 @@ def forecast_plate(chapter: Chapter) -> Plate:
             label=words.label(series.columns[0]),
             bars=chapter.amounts,
         )
-        heading_of(grid[n, 0], str(series.ids[n]) if series.count > 1 else "")
+        heading_of(grid[n, 0], str(series.ids[n]) if series.count > 1 else "", inside=True)
+        if n > 0:
+            grid[n, 0].get_legend().remove()
         if chances is not None:
             plots.chance_ahead(grid[n, 1], chances[0][rows], long_run=chances[1], step=words.step)
     caption = (
@@ -315,10 +317,11 @@ def windows(steps: slice, most: int) -> tuple[np.ndarray, int]:
     return np.arange(0, total, width), width
 
 
-def heading_of(axes: Any, heading: str, year: bool = False) -> None:
-    """Name a panel above its upper right corner; a year has all its days on the axis."""
+def heading_of(axes: Any, heading: str, year: bool = False, inside: bool = False) -> None:
+    """Name a panel at its upper right corner, above the Axes or inside; a year has all its days on the axis."""
     if heading:
-        axes.text(1.0, 1.0, heading, transform=axes.transAxes, ha="right", va="bottom", fontweight="bold")
+        place = {"va": "top", "y": 0.97, "x": 0.985} if inside else {"va": "bottom", "y": 1.0, "x": 1.0}
+        axes.text(s=heading, transform=axes.transAxes, ha="right", fontweight="bold", **place)
     if year:
         axes.set_xlim(pd.Timestamp(int(heading), 1, 1), pd.Timestamp(int(heading) + 1, 1, 1))
 

@@ -50,7 +50,9 @@ def totals_plate(chapter: Chapter) -> Plate:
         seen = plots.month_sums(time, chapter.data[span, 0])
         drawn = plots.month_sums(time, np.stack([run[span] for run in chapter.simulations], axis=1))
         plots.monthly_totals(axes, seen, drawn, label=chapter.words.label("monthly total"), band=BAND)
-        heading_of(axes, str(series.ids[n]) if len(shown) > 1 else "")
+        heading_of(axes, str(series.ids[n]) if len(shown) > 1 else "", inside=True)
+        if n > 0:
+            axes.get_legend().remove()
         off = months_outside(seen, drawn, BAND)
         most = max(most, len(off))
         where = f" at {series.ids[n]}" if len(shown) > 1 else ""

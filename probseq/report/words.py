@@ -37,6 +37,8 @@ _LEVELS = {
     3: ("low", "middle", "high"),
     4: ("lowest", "low", "high", "highest"),
     5: ("lowest", "low", "middle", "high", "highest"),
+    6: ("lowest", "very low", "low", "high", "very high", "highest"),
+    7: ("lowest", "very low", "low", "middle", "high", "very high", "highest"),
 }
 DRY = 0.2
 """A state with a smaller share of wet steps is a dry one."""
@@ -225,9 +227,9 @@ def _rain_names(wet: np.ndarray, amount: np.ndarray) -> list[str]:
     """Dry below a fifth of wet steps; the others by how much it rains when it rains."""
     dry = wet < DRY
     names = ["dry spell"] * len(wet)
-    if dry.sum() > 1:
-        typical = float((wet * amount).sum() / wet.sum())
-        names = ["dry, rare drizzle" if a < 0.5 * typical else "dry, rare downpours" for a in amount]
+    typical = float((wet * amount).sum() / wet.sum())
+    for state in np.flatnonzero(dry)[np.argsort(wet[dry], kind="stable")][1:]:  # all but the driest
+        names[state] = "dry, rare drizzle" if amount[state] < 0.5 * typical else "dry, rare downpours"
     wetter = np.flatnonzero(~dry)
     wetter = wetter[np.argsort(amount[wetter], kind="stable")]
     kinds = {1: ("wet spell",), 2: ("light rain", "heavy rain"), 3: ("light rain", "moderate rain", "heavy rain")}
@@ -238,18 +240,19 @@ def _rain_names(wet: np.ndarray, amount: np.ndarray) -> list[str]:
 
 
 def _level_names(fit: Fit) -> list[str]:
-    """By mean; by spread where the means hardly differ (calm and volatile regimes)."""
+    """By mean, of the first column if there are several; by spread where means hardly differ (calm and volatile)."""
     assert isinstance(fit.model, HMM)
     parameters, states = emission_parameters(fit), fit.model.states
     mean, variance = fit.model.emission.mean(parameters), fit.model.emission.variance(parameters)
+    levels = _LEVELS.get(states, tuple(f"level {i + 1} of {states}" for i in range(states)))
     if mean.dim() > 1:
-        return [f"state {k}" for k in range(states)]
+        return [f"{level} {fit.columns[0]}" for level in _ranked(mean[:, 0], levels)]
     spread = variance.sqrt()
     alike = bool(spread.isfinite().all()) and float(mean.max() - mean.min()) < 0.5 * float(spread.min())
     if alike and float(spread.max()) > 1.4 * float(spread.min()):
         kinds = {2: ("calm", "volatile"), 3: ("calm", "unsettled", "volatile")}
         return _ranked(spread, kinds.get(states, tuple(f"volatility {i + 1} of {states}" for i in range(states))))
-    return _ranked(mean, _LEVELS.get(states, tuple(f"level {i + 1} of {states}" for i in range(states))))
+    return _ranked(mean, levels)
 
 
 def _ranked(values: Tensor, names: tuple[str, ...]) -> list[str]:
