@@ -88,7 +88,7 @@ def search_line(chapter: Chapter) -> Text:
     ends = [attempt.objective for attempt in fit.attempts if attempt.objective == attempt.objective]
     agree = sum(max(ends) - end < 0.01 for end in ends) if ends else 0
     starts = f" {agree} of {len(fit.attempts)} starts ended within 0.01 nats of the best." if len(ends) > 1 else ""
-    how = "" if fit.converged else " did NOT converge,"
+    how = "" if fit.converged else " did NOT converge"
     ended = (
         f"{fit.method.upper()}{how} {say.plural(fit.iterations, 'iteration')}, {fit.seconds:.1f} s: {fit.stop_reason}."
     )

@@ -6,7 +6,9 @@ BIC = p log n - 2 log L (Schwarz 1978) by default; AIC = 2 p - 2 log L (Akaike 1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +107,8 @@ def select(
     candidates: list[Candidate] = []
     for model in models:
         try:
-            fit = method(model, series, **options)
+            with _named_warnings(model):
+                fit = method(model, series, **options)
         except FitError as error:
             candidates.append(Candidate(model, None, str(error)))
             continue
@@ -121,3 +124,14 @@ def select(
     if not any(candidate.fit for candidate in candidates):
         raise FitError(candidates[0].failed)
     return Selection(tuple(candidates), criterion)
+
+
+@contextmanager
+def _named_warnings(model: HMM) -> Iterator[None]:
+    """Warnings raised inside say which model they are about."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        number = f"{model.states} state{'' if model.states == 1 else 's'}"
+        warnings.warn(f"{number}: {warning.message}", warning.category, stacklevel=4)

@@ -131,4 +131,4 @@ def test_a_warning_is_one_line_after_the_result(run: Callable, monkeypatch: pyte
     monkeypatch.setattr(fitting, "em", functools.partial(honest, max_iterations=1, polished=False))
     done = run(*FIT, "--states", "2", "--json")
     assert done.code == 0 and done.out.count("\n") == 1
-    assert done.err.startswith("probseq: warning: EM did not converge") and done.err.count("\n") == 1
+    assert done.err.startswith("probseq: warning: 2 states: EM did not converge") and done.err.count("\n") == 1

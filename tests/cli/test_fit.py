@@ -160,7 +160,6 @@ def test_a_model_that_fails_is_passed_over(run: Callable, monkeypatch: pytest.Mo
     assert table.code == 0 and "it refused" in table.out
 
 
-@pytest.mark.slow
 def test_svi(run: Callable) -> None:
     """AutoDelta climbs to the mode of the posterior, close to the maximum of the likelihood on 107 years."""
     found = json.loads(run(*QUAKES, "--states", "2", "--method", "svi", "--restarts", "1", "--json").out)
