@@ -86,6 +86,10 @@ def selection_plate(chapter: Chapter) -> Plate:
     caption = "Both criteria weigh fit against the number of parameters; the ring marks the model chosen by BIC."
     if by_aic != chapter.states:
         caption += f" AIC, which asks less of a parameter, would have taken {say.plural(by_aic, 'state')}."
+    if chapter.fit.with_priors:
+        caption += (
+            " The fit has priors, so the log-likelihood is that of the posterior mode, a little below its maximum."
+        )
     return Plate("selection", "How many states", caption, made)
 
 
