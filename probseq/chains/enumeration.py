@@ -7,7 +7,6 @@ handlers outside, which see one factor for each chain in their place (`marginali
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,20 +17,30 @@ from torch import Tensor
 from probseq.chains.state_sequence import StateSequence
 from probseq.errors import ModelError
 
+MIXES_STEPS = frozenset(
+    ("__iter__", "__len__", "argsort", "bincount", "cat", "chunk", "concat", "concatenate", "cummax", "cummin")
+    + ("cumprod", "cumsum", "diff", "flip", "fliplr", "flipud", "hstack", "index_select", "narrow", "numpy", "roll")
+    + ("select", "sort", "split", "tensor_split", "tolist", "unbind", "unfold", "unique", "unique_consecutive")
+)
+"""Functions of torch that would take, move or join the steps of a path; an enumerated state has none."""
+
 
 class EnumeratedStates(Tensor):
-    """The values 0..K-1 on the enumeration dim. It is not a path: taking steps out of it raises."""
+    """The values 0..K-1 on the enumeration dim. It is not a path: what works on its steps raises."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore  (every result is a plain tensor)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        raise ModelError(
-            "A state that is summed out must not be indexed by step, got an index on the state itself; a site may "
-            "depend on its own step's state only - use a chain whose states remember what the site needs."
-        )
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter((self[0],))
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Elementwise functions and indexing with the state give plain tensors."""
+        name = getattr(func, "__name__", "")
+        own = name == "__getitem__" and isinstance(args[0], EnumeratedStates)
+        if own or name in MIXES_STEPS:
+            what = "an index on the state itself" if own else f"{name.strip('_')}() of the state"
+            raise ModelError(
+                f"A state that is summed out must not be indexed by step, got {what}; a site may depend on its own "
+                "step's state only - use a chain whose states remember what the site needs."
+            )
+        with torch._C.DisableTorchFunctionSubclass():  # pyright: ignore[reportPrivateImportUsage]
+            return func(*args, **(kwargs or {}))
 
 
 class DeferredValue(Tensor):
@@ -101,7 +110,10 @@ class Enumerate(Messenger):
             if not msg["is_observed"] and msg["value"] is None:
                 self._enumerate(msg)
         elif msg["is_observed"]:
-            msg["stop"] = msg["stop"] or self._depends(msg)
+            depends = self._depends(msg)
+            if not depends:
+                self._require_no_hidden_state(msg)
+            msg["stop"] = msg["stop"] or depends
         elif self._depends(msg):
             self.deferred.add(msg["name"])
             with torch.no_grad():
@@ -136,6 +148,19 @@ class Enumerate(Messenger):
             return False
         rank = len(getattr(msg["fn"], "batch_shape", ()))
         return rank >= -self.first_dim or bool(self.deferred) and _uses_deferred(msg["fn"])
+
+    def _require_no_hidden_state(self, msg: Any) -> None:
+        """Refuse a site whose state was turned into a part of the event, where it would be summed over."""
+        law, value = msg["fn"], msg["value"]
+        if not self.chains or not isinstance(value, Tensor) or not hasattr(law, "shape"):
+            return
+        if len(law.shape()) >= -self.first_dim > value.dim():
+            steps = self.chains[-1].law.total_steps
+            raise ModelError(
+                f"Site '{msg['name']}' must score step by step in a plate of its {steps} steps at dim -1, got a law of "
+                f"shape {tuple(law.shape())} for a value of shape {tuple(value.shape)}; write "
+                f"`with pyro.plate('step', {steps}):` around it and keep the steps out of to_event."
+            )
 
     def _score(self, msg: Any) -> None:
         """Add an observed site's log-probability to the chain that it depends on."""
