@@ -20,6 +20,7 @@ _HOME = {
     "em": "probseq.inference",
     "marginalize": "probseq.chains",
     "posterior": "probseq.chains",
+    "select": "probseq.inference",
     "stationary_law": "probseq.chains",
     "svi": "probseq.inference",
 }
@@ -39,6 +40,7 @@ __all__ = [
     "families",
     "marginalize",
     "posterior",
+    "select",
     "stationary_law",
     "svi",
 ]
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from probseq import datasets, families
     from probseq.chains import MarkovChain, marginalize, posterior, stationary_law
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
-    from probseq.inference import Fit, em, svi
+    from probseq.inference import Fit, em, select, svi
     from probseq.models import HMM
     from probseq.sequences import Sequences
 

@@ -2,6 +2,7 @@
 
 from probseq.inference.expectation_maximisation import em
 from probseq.inference.fit import Attempt, Fit
+from probseq.inference.selection import Selection, select
 from probseq.inference.variational import svi
 
-__all__ = ["Attempt", "Fit", "em", "svi"]
+__all__ = ["Attempt", "Fit", "Selection", "em", "select", "svi"]

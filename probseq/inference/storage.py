@@ -93,6 +93,7 @@ def save(fit: Fit, directory: Path) -> Path:
         try:
             (half / DESCRIPTION).write_text(json.dumps(_finite(description), indent=2, allow_nan=False) + "\n")
             save_file(tensors, str(half / NUMBERS))
+            (half / NUMBERS).chmod((half / DESCRIPTION).stat().st_mode)  # safetensors writes for the owner alone
             directory.mkdir(exist_ok=True)
             for name in (NUMBERS, DESCRIPTION):
                 os.replace(half / name, directory / name)
