@@ -10,7 +10,7 @@ from probseq.kernels.jit import intrinsic, kernel
 ZERO = -(1 << 58)
 """Binary exponent of the number zero: far below any sum of exponents that a likelihood can reach."""
 
-LN2 = 0.6931471805599453
+LN2, LOG2_E = 0.6931471805599453, 1.4426950408889634
 LN2_HIGH = 0.693147180369123816490
 LN2_LOW = 1.90821492927058770002e-10
 """ln 2 in two parts (Cody and Waite, 1980), so that x - n ln 2 is exact to the last bit for |n| < 2**20."""

@@ -1,7 +1,7 @@
 """The compiled loops over draws and sequences behind `recursions`; importing this module imports numba.
 
 Item i of the B * N sequences is sequence i % N of draw i // N. Each loop takes a range of items and returns how
-many of them left the range of the scaled recursions: their evidence is NaN, and nothing else of theirs was written.
+many of them left the range of scaled arithmetic: their evidence is NaN, and nothing else of theirs counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from probseq.kernels.arithmetic import finish, message_size, plain, unit, width_of
 from probseq.kernels.bits import row_at
 from probseq.kernels.blocks import count_blocks, new_block, prepare_draw
 from probseq.kernels.jit import entry, kernel
@@ -19,20 +20,19 @@ from probseq.kernels.passes import advance_blocks, combine_blocks, draw_state, f
 @entry
 def evidence_range(shape, first, last, log_initial, log_transition, log_table, offsets, indices, evidence):
     """evidence (B, N) of items first .. last - 1."""
-    N, width, lost = offsets.size - 1, len(shape), 0
-    carry, none = np.zeros(width), np.zeros((0, width))
+    N, size, lost = offsets.size - 1, message_size(shape), 0
+    carry, none = np.zeros(size), np.zeros((0, size))
     for b in range(first // N, (last - 1) // N + 1):
         draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
-        laws = np.exp(log_initial[b])
-        work = new_block(len(shape), draw)
+        work = new_block(size, draw)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
-            law = laws[n if laws.shape[0] > 1 else 0]
+            law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
             evidence[b, n] = 0.0
             if end > start:
                 final = count_blocks(start, end) - 1
-                _, value = advance_blocks(shape, draw, 1, start, end, 0, final, law, none, carry, work)
-                evidence[b, n] = value + math.log(summed(carry))
+                _, scale = advance_blocks(shape, draw, 1, start, end, 0, final, law, none, carry, work)
+                evidence[b, n] = log_sum(shape, scale, carry)
                 lost += math.isnan(evidence[b, n])
     return lost
 
@@ -58,70 +58,60 @@ def count_range(
 
     initial (B, I, K), transition (B, S, K, K); emission (B, R, K), or (B, T, K) by step.
     """
-    N, lost = offsets.size - 1, 0
+    N, size, lost = offsets.size - 1, message_size(shape), 0
     by_row = indices[1] != 0 and not by_step
     for b in range(first // N, (last - 1) // N + 1):
         draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
-        laws = np.exp(log_initial[b])
-        work, spare = new_block(len(shape), draw), new_block(len(shape), draw)
-        xi = np.zeros(draw[0][0].size)
-        table = np.zeros(draw[1][1].size) if by_row else emission[b].reshape(-1)
+        work, spare = new_block(size, draw), new_block(size, draw)
+        xi = np.zeros(log_transition.shape[1] * width_of(shape) * width_of(shape))
+        table = np.zeros(log_table.shape[1] * width_of(shape)) if by_row else emission[b].reshape(-1)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
-            at = n if laws.shape[0] > 1 else 0
+            at = n if log_initial.shape[1] > 1 else 0
             evidence[b, n] = 0.0
             if end > start:
                 value, gamma = count_sequence(
-                    shape, draw, start, end, laws[at], work, spare, weights[b, n], (xi, by_row, table)
+                    shape, draw, start, end, log_initial[b, at], work, spare, weights[b, n], (xi, by_row, table)
                 )
                 evidence[b, n] = value
-                if math.isnan(value):
-                    lost += 1
-                else:
-                    for k in range(draw[3]):
-                        initial[b, at, k] += gamma[k]
-        flush(len(shape), draw, False, xi, by_row, table, transition[b], emission[b])
+                lost += math.isnan(value)
+                for k in range(draw[3]):
+                    initial[b, at, k] += gamma[k]
+        finish(shape, draw[0], False, xi, transition[b])
+        if by_row:
+            add_padded(width_of(shape), table, emission[b])
     return lost
 
 
 @kernel
-def count_sequence(shape, draw, start, end, law, work, spare, weight, counts):
-    """Evidence of one sequence, and weight * gamma of its first step; adds to counts unless the evidence is NaN."""
-    width, blocks = len(shape), count_blocks(start, end)
-    carry, kept = np.zeros(width), np.empty((blocks, width))
-    block, value = advance_blocks(shape, draw, 1, start, end, 0, blocks - 1, law, kept, carry, work)
-    value += math.log(summed(carry))
-    if math.isnan(value):
-        return value, carry
-    for k in range(draw[3]):
-        carry[k] = 1.0
+def count_sequence(shape, draw, start, end, log_law, work, spare, weight, counts):
+    """Evidence of one sequence, and weight * gamma of its first step; adds to counts if the evidence is finite."""
+    blocks = count_blocks(start, end)
+    carry, kept = np.zeros(message_size(shape)), np.empty((blocks, message_size(shape)))
+    block, scale = advance_blocks(shape, draw, 1, start, end, 0, blocks - 1, log_law, kept, carry, work)
+    value = log_sum(shape, scale, carry)
+    if not value > -np.inf:
+        return value, np.zeros(width_of(shape))
+    unit(shape, draw[3], carry)
     rooms = (block, work[1]), spare
-    gamma = combine_blocks(shape, draw, -1, start, end, blocks - 1, 0, law, kept, carry, rooms, weight, counts)
+    gamma = combine_blocks(shape, draw, -1, start, end, blocks - 1, 0, log_law, kept, carry, rooms, weight, counts)
     return value, gamma
 
 
 @kernel
-def summed(values):
-    """Sum of (M,) values."""
-    result = 0.0
-    for value in values:
-        result += value
-    return result
+def log_sum(shape, scale, carry):
+    """Logarithm of the sum of a message that was divided by exp(scale)."""
+    if not scale > -np.inf:
+        return scale
+    return scale + math.log(plain(shape, carry, 0, np.empty(width_of(shape))))
 
 
 @kernel
-def flush(width, draw, in_order, xi, by_row, table, transition, emission):
-    """Add the sums of one draw to its results; xi lacks the factor A, and is transposed unless in_order."""
-    A, count = draw[0][0], draw[3]
-    for s in range(transition.shape[0]):
-        for i in range(count):
-            for j in range(count):
-                at, across = (s * width + i) * width + j, (s * width + j) * width + i
-                transition[s, i, j] += A[at] * (xi[at] if in_order else xi[across])
-    if by_row:
-        for row in range(emission.shape[0]):
-            for k in range(count):
-                emission[row, k] += table[row * width + k]
+def add_padded(width, table, emission):
+    """Add table (R * width,) to emission (R, K)."""
+    for row in range(emission.shape[0]):
+        for k in range(emission.shape[1]):
+            emission[row, k] += table[row * width + k]
 
 
 @entry
@@ -132,13 +122,13 @@ def filter_range(
     N, lost = offsets.size - 1, 0
     for b in range(first // N, (last - 1) // N + 1):
         draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
-        laws = np.exp(log_initial[b])
+        work = new_block(message_size(shape), draw)
         flat = filtered[b].reshape(-1)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
-            law = laws[n if laws.shape[0] > 1 else 0]
-            done = filter_blocks(shape, draw, offsets[n], offsets[n + 1], law, flat, predictive[b])
-            evidence[b, n] = 0.0 if done else np.nan
-            lost += not done
+            law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
+            value = filter_blocks(shape, draw, offsets[n], offsets[n + 1], law, work, flat, predictive[b])
+            evidence[b, n] = value
+            lost += math.isnan(value)
     return lost
 
 
@@ -146,24 +136,24 @@ def filter_range(
 def sample_range(
     shape, first, last, log_initial, log_transition, log_table, offsets, indices, uniforms, evidence, paths
 ):
-    """paths (B, T) of items first .. last - 1, drawn from the posterior by uniforms (B, T)."""
-    N, width, lost = offsets.size - 1, len(shape), 0
+    """paths (B, T) of items first .. last - 1, drawn from the posterior by uniforms (B, T); -1 if impossible."""
+    N, size, lost = offsets.size - 1, message_size(shape), 0
     for b in range(first // N, (last - 1) // N + 1):
         draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
-        laws = np.exp(log_initial[b])
-        work = new_block(len(shape), draw)
+        work = new_block(size, draw)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
-            evidence[b, n] = 0.0
-            if end > start:
-                blocks = count_blocks(start, end)
-                carry, kept = np.zeros(width), np.empty((blocks, width))
-                law = laws[n if laws.shape[0] > 1 else 0]
-                block, value = advance_blocks(shape, draw, 1, start, end, 0, blocks - 1, law, kept, carry, work)
-                evidence[b, n] = value
-                lost += math.isnan(value)
-                if not math.isnan(value):
-                    sample_blocks(shape, draw, start, end, law, kept, (block, work[1]), uniforms[b], paths[b])
+            blocks = count_blocks(start, end)
+            carry, kept = np.zeros(size), np.empty((blocks, size))
+            law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
+            block, value = advance_blocks(shape, draw, 1, start, end, 0, blocks - 1, law, kept, carry, work)
+            evidence[b, n] = value
+            lost += math.isnan(value)
+            if value > -np.inf:
+                sample_blocks(shape, draw, start, end, law, kept, (block, work[1]), uniforms[b], paths[b])
+            else:
+                for step in range(start, end):
+                    paths[b, step] = -1
     return lost
 
 

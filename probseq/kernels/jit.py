@@ -24,23 +24,21 @@ intrinsic: Any = _intrinsic
 """numba's, seen by type checkers as taking any arguments: the first parameter of the definition is the compiler's."""
 
 
+_njit: Any = numba.njit
+_SHARED: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True}
+
+
 def kernel(function: Callable) -> Any:
     """Compile a part of a recursion: callable from other kernels only.
 
     A product and a sum may be fused; nothing is reordered, and infinities and NaN keep their meaning.
     """
-    return _compile(function, no_cpython_wrapper=True)
+    return _njit(**_SHARED, no_cpython_wrapper=True)(function)
 
 
 def entry(function: Callable) -> Any:
-    """Compile a recursion to be called from Python."""
-    return _compile(function)
-
-
-def _compile(function: Callable, **options: bool) -> Any:
+    """Compile a recursion to be called from Python, and keep it on disk."""
     code = function.__code__.replace(co_freevars=("sources",))
     closed = FunctionType(code, function.__globals__, function.__name__, None, (CellType(_SOURCES),))
     closed.__doc__, closed.__module__ = function.__doc__, function.__module__
-    compiler: Any = numba.njit
-    shared = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True}
-    return compiler(**shared, **options)(closed)
+    return _njit(**_SHARED, cache=True)(closed)

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, overload, register_model
 
-from probseq.kernels.bits import LN2_HIGH, LN2_LOW
+from probseq.kernels.bits import LN2_HIGH, LN2_LOW, LOG2_E
 from probseq.kernels.jit import intrinsic
 
 WIDEST = 32
@@ -187,14 +187,40 @@ def _times(a, b):
 
 
 @intrinsic
-def where_positive(typing_context, mask, lanes):
-    """`lanes` where the lane of mask is positive, zero elsewhere."""
+def choose(typing_context, mask, a, b):
+    """The lane of a where that of mask is positive, of b elsewhere."""
 
     def generate(context, builder, signature, arguments):
-        zero = ir.Constant(arguments[1].type, None)
-        return builder.select(builder.fcmp_ordered(">", arguments[0], zero), arguments[1], zero)
+        test, first, second = arguments
+        return builder.select(builder.fcmp_ordered(">", test, ir.Constant(test.type, None)), first, second)
 
-    return lanes(mask, lanes), generate
+    return a(mask, a, b), generate
+
+
+@intrinsic
+def larger(typing_context, a, b):
+    """The larger of two lanes."""
+
+    def generate(context, builder, signature, arguments):
+        return _larger(builder, *arguments)
+
+    return a(a, b), generate
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@intrinsic
+def all_below(typing_context, lanes, bound):
+    """1 if every lane is below a scalar, else 0 (as for a NaN)."""
+
+    def generate(context, builder, signature, arguments):
+        below = builder.fcmp_ordered("<", arguments[0], _splat(builder, arguments[1], lanes.width))
+        mask = builder.bitcast(below, ir.IntType(lanes.width))
+        return builder.zext(builder.icmp_unsigned("==", mask, ir.Constant(mask.type, -1)), _LONG)
+
+    return types.int64(lanes, types.float64), generate
 
 
 @intrinsic
@@ -222,22 +248,57 @@ def exponential(typing_context, lanes):
         def constant(value: float):
             return ir.Constant(x.type, [value] * lanes.width)
 
-        x, integers = arguments[0], ir.VectorType(_LONG, lanes.width)
-        low = constant(LOG_FLOOR)
-        x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
-        shifted = _multiply_add(builder, x, constant(1.4426950408889634), constant(_ROUND))
+        x = arguments[0]
+        x = _larger(builder, constant(LOG_FLOOR), x)  # keeps a NaN
+        shifted = _multiply_add(builder, x, constant(LOG2_E), constant(_ROUND))
         n = builder.fsub(shifted, constant(_ROUND))
         r = _multiply_add(builder, n, constant(-LN2_HIGH), x)
         r = _multiply_add(builder, n, constant(-LN2_LOW), r)
         terms = [constant(1 / math.factorial(k)) for k in range(2, 14)]
         p = _multiply_add(builder, builder.fmul(r, r), _polynomial(builder, terms, r), r)
-        exponent = builder.add(builder.bitcast(shifted, integers), ir.Constant(integers, [1023] * lanes.width))
-        scale = builder.bitcast(builder.shl(exponent, ir.Constant(integers, [52] * lanes.width)), x.type)
+        scale = _two_to_the(builder, shifted)
         result = _multiply_add(builder, scale, p, scale)
         possible = builder.fcmp_unordered("!=", arguments[0], constant(-math.inf))
         return builder.select(possible, result, constant(0.0))
 
     return lanes(lanes), generate
+
+
+@intrinsic
+def power_of_two(typing_context, lanes):
+    """2**n for lanes of whole numbers n up to 1023; zero for n under -1022."""
+
+    def generate(context, builder, signature, arguments):
+        def constant(value: float):
+            return ir.Constant(arguments[0].type, [value] * lanes.width)
+
+        low = _larger(builder, constant(-1023.0), arguments[0])
+        return _two_to_the(builder, builder.fadd(low, constant(_ROUND)))
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def exponent_of(typing_context, lanes):
+    """The whole n with 2**n <= x < 2**(n + 1), of lanes that hold positive normal numbers."""
+
+    def generate(context, builder, signature, arguments):
+        kind = arguments[0].type
+        integers = ir.VectorType(_LONG, lanes.width)
+        bits = builder.bitcast(arguments[0], integers)
+        biased = builder.lshr(bits, ir.Constant(integers, [52] * lanes.width))
+        big = builder.or_(biased, ir.Constant(integers, [0x433 << 52] * lanes.width))  # 2**52 + biased, as a float
+        return builder.fsub(builder.bitcast(big, kind), ir.Constant(kind, [2.0**52 + 1023.0] * lanes.width))
+
+    return lanes(lanes), generate
+
+
+def _two_to_the(builder, shifted):
+    """2**n from lanes of n + _ROUND, whose low bits hold n."""
+    width = shifted.type.count
+    integers = ir.VectorType(_LONG, width)
+    exponent = builder.add(builder.bitcast(shifted, integers), ir.Constant(integers, [1023] * width))
+    return builder.bitcast(builder.shl(exponent, ir.Constant(integers, [52] * width)), shifted.type)
 
 
 def _polynomial(builder, coefficients: list, x):
@@ -284,13 +345,10 @@ def total(typing_context, lanes):
 
 @intrinsic
 def peak(typing_context, lanes):
-    """Largest of all lanes; NaN lanes lose."""
+    """Largest of all lanes."""
 
     def generate(context, builder, signature, arguments):
-        def larger(a, b):
-            return builder.select(builder.fcmp_unordered(">", a, b), a, b)
-
-        return _fold(builder, arguments[0], larger)
+        return _fold(builder, arguments[0], lambda a, b: _larger(builder, a, b))
 
     return types.float64(lanes), generate
 
@@ -330,3 +388,32 @@ def add_outer(typing_context, matrices, offset, a, b):
         return context.get_dummy_value()
 
     return types.void(matrices, types.int64, a, b), generate
+
+
+@intrinsic
+def best_move(typing_context, lanes, matrices, offset, back, place):
+    """max_i (lane i + row i) of the padded matrix at offset; the i of each lane goes to back[place:], bytes.
+
+    A tie goes to the lower i.
+    """
+
+    def generate(context, builder, signature, arguments):
+        width = lanes.width
+        small = ir.VectorType(ir.IntType(8), width)
+        options = []
+        for i in range(width):
+            start = builder.add(arguments[2], _LONG(i * width))
+            row = builder.load(_pointer(context, builder, matrices, arguments[1], start, width), align=8)
+            here = _shuffle(builder, arguments[0], arguments[0], [i] * width)
+            options.append((builder.fadd(here, row), ir.Constant(small, [i] * width)))
+
+        def better(low, high):
+            wins = builder.fcmp_ordered(">", high[0], low[0])
+            return builder.select(wins, high[0], low[0]), builder.select(wins, high[1], low[1])
+
+        best, places = _pairwise(options, better)
+        data = builder.gep(context.make_array(back)(context, builder, arguments[3]).data, [arguments[4]])
+        builder.store(places, builder.bitcast(data, small.as_pointer()), align=1)
+        return best
+
+    return lanes(lanes, matrices, types.int64, back, types.int64), generate

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from probseq.kernels.blocks import count_blocks, new_block, prepare_draw
-from probseq.kernels.compiled import flush
+from probseq.kernels.arithmetic import finish, message_size, predict, width_of
+from probseq.kernels.blocks import BLOCK, count_blocks, new_block, prepare_draw
+from probseq.kernels.compiled import add_padded
 from probseq.kernels.jit import entry
-from probseq.kernels.lanes import load, product, store
 from probseq.kernels.passes import advance_blocks, combine_blocks
 
 
@@ -27,11 +27,10 @@ def advance_half(shape, direction, log_initial, log_transition, log_table, start
         sequence needs `exact`; and the messages that `combine_half` wants of the other direction.
     """
     draw = prepare_draw(shape, log_transition, log_table, indices)
-    blocks, width = count_blocks(start, end), len(shape)
+    blocks, size = count_blocks(start, end), message_size(shape)
     first, last = (0, blocks // 2 - 1) if direction > 0 else (blocks - 1, blocks // 2)
-    carry, kept, work = np.zeros(width), np.empty((blocks, width)), new_block(len(shape), draw)
-    law = np.exp(log_initial)
-    block, value = advance_blocks(shape, draw, direction, start, end, first, last, law, kept, carry, work)
+    carry, kept, work = np.zeros(size), np.empty((blocks, size)), new_block(size, draw)
+    block, value = advance_blocks(shape, draw, direction, start, end, first, last, log_initial, kept, carry, work)
     return value, carry, kept, block
 
 
@@ -62,14 +61,16 @@ def combine_half(
     blocks = count_blocks(start, end)
     if direction > 0:  # the other thread counts the move across the middle
         first, last = blocks // 2, blocks - 1
-        store(carry, 0, product(load(carry, 0, shape), draw[0][0], block[3][0]))
+        predict(shape, draw[3], carry, draw[0][0], block[3][0])
     else:
         first, last = blocks // 2 - 1, 0
     by_row = indices[1] != 0 and not by_step
     xi = np.zeros(draw[0][0].size)
-    table = np.zeros(draw[1][1].size) if by_row else emission.reshape(-1)
-    spare = new_block(len(shape), draw)
-    rooms, counts, law = ((block, spare[1].copy()), spare), (xi, by_row, table), np.exp(log_initial)
+    table = np.zeros(log_table.shape[0] * width_of(shape)) if by_row else emission.reshape(-1)
+    spare = new_block(message_size(shape), draw)
+    rooms, counts, law = ((block, np.empty(BLOCK)), spare), (xi, by_row, table), log_initial
     gamma = combine_blocks(shape, draw, direction, start, end, first, last, law, kept, carry, rooms, weight, counts)
-    flush(len(shape), draw, direction > 0, xi, by_row, table, transition, emission)
+    finish(shape, draw[0], direction > 0, xi, transition)
+    if by_row:
+        add_padded(width_of(shape), table, emission)
     return gamma

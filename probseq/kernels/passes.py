@@ -1,4 +1,4 @@
-"""Whole sequences, or parts of them, by the scaled recursions: block after block, with a message kept for each.
+"""Whole sequences, or parts of them: block after block, with the message before each block kept.
 
 One thread runs `advance_blocks` forward over all blocks, then `combine_blocks` backward over all. Two threads meet in
 the middle: one advances forward over the first half while the other goes back over the second; then each goes on into
@@ -11,13 +11,9 @@ import math
 
 import numpy as np
 
-from probseq.kernels.blocks import block_range, count_blocks, load_block, new_block
+from probseq.kernels.arithmetic import advance, message_size, plain, start_message, sweep, weigh, width_of
+from probseq.kernels.blocks import block_range, count_blocks, load_block
 from probseq.kernels.jit import kernel
-from probseq.kernels.lanes import load, product, store, store_row, total
-from probseq.kernels.scaled import TINY, advance, sweep
-
-FLOOR = 1e-260
-"""Least positive entry of a first message: see rule (i) of `scaled`."""
 
 
 @kernel
@@ -28,145 +24,139 @@ def copy(source, target):
 
 
 @kernel
-def start_message(direction, law, n, block, carry):
-    """Write the message of a sequence's first (last) step to carry; return the logarithm it was scaled by, or NaN.
-
-    law (K,): the initial law, for direction 1.
-    """
-    _, source, rows, _, _ = block
-    row = rows[0 if direction > 0 else n - 1]
-    size = 0.0
-    for k in range(law.size):
-        chance = law[k] if direction > 0 else 1.0
-        value = chance * source[row + k]
-        if chance > 0.0 and source[row + k] > 0.0:
-            value = max(value, FLOOR)
-        carry[k] = value
-        size += value
-    if not TINY < size < np.inf:
-        return math.nan
-    for k in range(law.size):
-        carry[k] /= size
-    return math.log(size)
+def first_message(shape, draw, direction, log_law, block, carry):
+    """Write the message of a sequence's first (direction 1) or last step to carry; return what it was divided by."""
+    n, source, rows = block[0], block[1], block[2]
+    if direction > 0:
+        return start_message(shape, log_law, rows[0], source, carry)
+    return start_message(shape, draw[4], rows[n - 1], source, carry)
 
 
 @kernel
-def advance_blocks(shape, draw, direction, start, end, first, last, law, kept, carry, work):
+def advance_blocks(shape, draw, direction, start, end, first, last, log_law, kept, carry, work):
     """Messages of one direction over blocks first .. last (in that order) of the sequence start .. end - 1.
 
-    kept (blocks, width): gets the message before each block, unless it is empty. carry (width,): the message before
-    block first; ends as the one after block last. work: room for a block, which ends holding block last.
-    Returns the block, and the logarithm of what carry was divided by; NaN if the sequence needs `exact`.
+    log_law (K,): logarithm of the initial law. kept (blocks, size): gets the message before each block, unless empty.
+    carry (size,): the message before block first; ends as the one after block last. work: room for a block, which
+    ends holding block last.
+    Returns the block, and the logarithm of what carry was divided by: -inf if the sequence is impossible, NaN if it
+    needs `exact`.
     """
     block, tops = work
-    blocks = count_blocks(start, end)
+    begins = 0 if direction > 0 else count_blocks(start, end) - 1
     matrices = draw[0][0 if direction > 0 else 1]
-    evidence = 0.0
+    scale = 0.0
     for k in range(first, last + direction, direction):
         at, n = block_range(start, end, k)
         block, offset = load_block(shape, draw, at, n, block, tops)
-        evidence += offset
-        begin = k == (0 if direction > 0 else blocks - 1)
-        if begin:
-            evidence += start_message(direction, law, n, block, carry)
+        scale += offset
+        if k == begins:
+            scale += first_message(shape, draw, direction, log_law, block, carry)
         elif kept.shape[0]:
             copy(carry, kept[k])
-        evidence += advance(shape, direction, begin, matrices, block, carry)
-        if math.isnan(evidence):
+        scale += advance(shape, draw[3], direction, k == begins, matrices, block, carry)
+        if not scale > -np.inf:
             break
-    return block, evidence
+    return block, scale
 
 
 @kernel
-def combine_blocks(shape, draw, direction, start, end, first, last, law, kept, carry, work, weight, counts):
+def combine_blocks(shape, draw, direction, start, end, first, last, log_law, kept, carry, work, weight, counts):
     """Expected counts of blocks first .. last (in that order), joining a running message with the stored ones.
 
-    kept: what `advance_blocks` kept in the other direction. carry (width,): the message before block first if direction
-    is -1, but ones at the end of the sequence; the prediction of the first step if direction is 1, and the move into
+    kept: what `advance_blocks` kept in the other direction. carry (size,): the message before block first if direction
+    is -1, but `unit` at the end of the sequence; the prediction of the first step if direction is 1, and the move into
     that step is not counted. work: two rooms, the first holding block first with its stored messages.
     counts: as for `sweep`, but for its start. Returns weight * gamma (width,) of the last step visited.
     """
     (block, tops), (other, other_tops) = work
-    blocks = count_blocks(start, end)
+    final = count_blocks(start, end) - 1
     ahead, against = draw[0] if direction > 0 else (draw[0][1], draw[0][0])
     xi, by_row, table = counts
-    next_carry = np.zeros(carry.size)
-    gamma = np.zeros(carry.size)
+    next_carry, gamma = np.zeros(carry.size), np.zeros(width_of(shape))
     for k in range(first, last + direction, direction):
         at, n = block_range(start, end, k)
-        other = (0, other[1], other[2], other[3], other[4])
+        other = (0, other[1], other[2], other[3], other[4], other[5])
         next_begin = False
         if k != last:
             next_at, next_n = block_range(start, end, k + direction)
             other, _ = load_block(shape, draw, next_at, next_n, other, other_tops)
-            next_begin = k + direction == (0 if direction < 0 else blocks - 1)
+            next_begin = k + direction == (0 if direction < 0 else final)
             if next_begin:
-                start_message(-direction, law, next_n, other, next_carry)
+                first_message(shape, draw, -direction, log_law, other, next_carry)
             else:
                 copy(kept[k + direction], next_carry)
-        begin = k == first and (direction > 0 or k == blocks - 1)
-        places = xi, by_row, table, at * draw[3], draw[3]
-        lanes = sweep(
-            shape, direction, begin, (ahead, against), block, carry, weight, places, next_begin, other, next_carry
-        )
+        begin = k == first and (direction > 0 or k == final)
+        sums, matrices = (xi, by_row, table, at * draw[3], draw[3]), (ahead, against)
+        sweep(shape, direction, begin, matrices, block, carry, weight, sums, gamma, next_begin, other, next_carry)
         block, other = other, block
-        store(gamma, 0, lanes)
     return gamma
 
 
 @kernel
-def filter_blocks(shape, draw, start, end, law, filtered, predictive):
-    """Filtered states (T * K,) and predictive log densities (T,) of one sequence; False if it needs `exact`."""
-    width, count = len(shape), draw[3]
-    block, tops = new_block(width, draw)
-    carry, before = np.zeros(width), np.zeros(width)
+def filter_blocks(shape, draw, start, end, log_law, work, filtered, predictive):
+    """Filtered states (T * K,) and predictive log densities (T,) of one sequence; its evidence, NaN if lost."""
+    block, tops = work
+    size, count = message_size(shape), draw[3]
+    carry, chance = np.zeros(size), np.empty(width_of(shape))
+    before, ahead = 0.0, 0.0
     for k in range(count_blocks(start, end)):
         at, n = block_range(start, end, k)
         block, _ = load_block(shape, draw, at, n, block, tops)
-        _, source, rows, moves, stored = block
-        first = start_message(1, law, n, block, carry) if k == 0 else 0.0
-        copy(carry, before)
-        if math.isnan(first + advance(shape, 1, k == 0, draw[0][0], block, carry)):
-            return False
-        last = load(before, 0, shape)
+        ahead = first_message(shape, draw, 1, log_law, block, carry) if k == 0 else 0.0
+        value = ahead + advance(shape, draw[3], 1, k == 0, draw[0][0], block, carry)
+        if math.isnan(value):
+            return value
+        stored, scales = block[4], block[5]
         for s in range(n):
-            u = load(stored, s * width, shape)
-            store_row(filtered, (at + s) * count, count, u * (1.0 / total(u)))
-            if s == 0 and k == 0:
-                predictive[at] = first + tops[0]
-            else:
-                likelihood = total(product(last, draw[0][0], moves[s]) * load(source, rows[s], shape))
-                predictive[at + s] = math.log(likelihood / total(last)) + tops[s]
-            last = u
-    return True
+            whole = plain(shape, stored, s * size, chance)
+            if ahead + scales[s] == -np.inf or whole == 0.0:
+                forget(count, at + s, end, filtered, predictive)
+                return -np.inf
+            for j in range(count):
+                filtered[(at + s) * count + j] = chance[j] / whole
+            now = ahead + scales[s] + math.log(whole)
+            predictive[at + s] = now - before + tops[s]
+            before = now
+        before -= value
+    return before
 
 
 @kernel
-def sample_blocks(shape, draw, start, end, law, kept, work, uniforms, path):
+def forget(count, first, end, filtered, predictive):
+    """Mark steps from the first impossible one on: no filtered state, no density."""
+    for step in range(first, end):
+        predictive[step] = -np.inf
+        for k in range(count):
+            filtered[step * count + k] = 0.0
+
+
+@kernel
+def sample_blocks(shape, draw, start, end, log_law, kept, work, uniforms, path):
     """Draw a path given the data, from the last step back, after `advance_blocks` went forward.
 
     kept, work: from `advance_blocks`; uniforms, path (T,).
     """
     block, tops = work
-    width, blocks = len(shape), count_blocks(start, end)
+    size, final = message_size(shape), count_blocks(start, end) - 1
     A, transposed = draw[0]
-    state, carry = np.int64(0), np.zeros(width)
-    for k in range(blocks - 1, -1, -1):
+    state, carry, chance = np.int64(0), np.zeros(size), np.empty(width_of(shape))
+    for k in range(final, -1, -1):
         at, n = block_range(start, end, k)
-        if k < blocks - 1:
+        if k < final:
             block, _ = load_block(shape, draw, at, n, block, tops)
             if k == 0:
-                start_message(1, law, n, block, carry)
+                first_message(shape, draw, 1, log_law, block, carry)
             else:
                 copy(kept[k], carry)
-            advance(shape, 1, k == 0, A, block, carry)
+            advance(shape, draw[3], 1, k == 0, A, block, carry)
         moves, stored = block[3], block[4]
         for s in range(n - 1, -1, -1):
-            chance = load(stored, s * width, shape)
-            if at + s < end - 1:
-                chance = chance * load(transposed, moves[s + 1] + state * width, shape)
-            store(carry, 0, chance)
-            state = draw_state(carry, uniforms[at + s])
+            if at + s == end - 1:
+                plain(shape, stored, s * size, chance)
+            else:
+                weigh(shape, stored, s * size, transposed, moves[s + 1] + state * size, chance)
+            state = draw_state(chance, uniforms[at + s])
             path[at + s] = state
 
 

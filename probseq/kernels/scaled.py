@@ -29,19 +29,88 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from probseq.kernels.jit import kernel
 from probseq.kernels.lanes import (
     add_outer,
     any_between,
+    choose,
+    exponential,
     load,
+    load_row,
+    peak,
     product,
+    spread,
     store,
     store_row,
     total,
-    where_positive,
 )
 
 TINY, SMALL, LARGE, HUGE = 1e-60, 1e-20, 1e20, 1e60
+FLOOR = 1e-260
+"""Least positive entry of a first message, whose law may hold entries of any size."""
+
+EIGHT = (0,) * 8
+
+
+@kernel
+def width_of(shape):
+    """Padded number of states."""
+    return len(shape)
+
+
+@kernel
+def message_size(shape):
+    """Doubles that a message takes."""
+    return len(shape)
+
+
+@kernel
+def matrix_tables(shape, log_transition):
+    """(A, A'), each (S * width * width,), padded with zeros, from log_transition (S, K, K)."""
+    width, moves, count = len(shape), log_transition.shape[0], log_transition.shape[1]
+    A, transposed = np.zeros(moves * width * width), np.zeros(moves * width * width)
+    for s in range(moves):
+        for i in range(count):
+            for j in range(count):
+                value = math.exp(log_transition[s, i, j])
+                A[(s * width + i) * width + j] = transposed[(s * width + j) * width + i] = value
+    return A, transposed
+
+
+@kernel
+def relative(shape, log_table, count, first, n, likelihoods, tops):
+    """Likelihoods of n rows of log_table (R * K,) from row first on, over the largest, whose logarithm is in tops."""
+    width = len(shape)
+    for s in range(n):
+        row = load_row(log_table, (first + s) * count, count, -np.inf, shape)
+        top = peak(row)
+        tops[s] = top
+        store(likelihoods, s * width, row - spread(top if top > -np.inf else 0.0, shape))
+    for i in range(0, n * width, 8):
+        store(likelihoods, i, exponential(load(likelihoods, i, EIGHT)))
+
+
+@kernel
+def start_message(shape, log_law, row, source, carry):
+    """Write the first message, exp(log_law) b, to carry; return the logarithm it was divided by; NaN for `exact`.
+
+    log_law (K,); b is source[row:].
+    """
+    size = 0.0
+    for k in range(log_law.size):
+        chance = math.exp(log_law[k])
+        value = chance * source[row + k]
+        if chance > 0.0 and source[row + k] > 0.0:
+            value = max(value, FLOOR)
+        carry[k] = value
+        size += value
+    if not TINY < size < np.inf:
+        return math.nan
+    for k in range(log_law.size):
+        carry[k] /= size
+    return math.log(size)
 
 
 @kernel
@@ -51,26 +120,30 @@ def factor_of(size):
 
 
 @kernel
-def advance(shape, direction, begin, matrices, block, carry):
+def advance(shape, count, direction, begin, matrices, block, carry):
     """Messages of one direction over a block of n steps; that of step s goes to stored[s * width:].
 
     Args:
+        count: K.
+        direction: 1 forward, -1 backward.
         begin: carry holds the message of the first step visited, not of the step before it.
         matrices (S * width * width,): A for direction 1, A' for -1.
-        block: (n, source, rows (n,), moves (n + 1,), stored): the likelihoods of step s are source[rows[s]:], the
-            matrix of the move into it starts at moves[s].
+        block: (n, source, rows (n,), moves (n + 1,), stored, scales (n,)): the likelihoods of step s are
+            source[rows[s]:], the matrix of the move into it starts at moves[s].
         carry (width,): the last message before the block; ends as that of the last step visited.
 
     Returns:
-        The logarithm of what the messages were divided by; NaN if the sequence needs `exact`.
+        The logarithm of what the messages were divided by, as it stands after each step in scales; NaN if the
+        sequence needs `exact`.
     """
-    n, source, rows, moves, stored = block
+    n, source, rows, moves, stored, scales = block
     width = carry.size
     enter = 0 if direction > 0 else 1
     s = 0 if direction > 0 else n - 1
     u = load(carry, 0, shape)
     if begin:
         store(stored, s * width, u)
+        scales[s] = 0.0
         s += direction
     scale, lost = 0.0, 0
     for _ in range(1 if begin else 0, n):
@@ -83,13 +156,16 @@ def advance(shape, direction, begin, matrices, block, carry):
             u = u * factor
             scale -= math.log(factor)
         store(stored, s * width, u)
+        scales[s] = scale
         s += direction
     store(carry, 0, u)
     return math.nan if lost else scale
 
 
 @kernel
-def sweep(shape, direction, begin, matrices, block, carry, weight, counts, next_begin, next_block, next_carry):
+def sweep(
+    shape, direction, begin, matrices, block, carry, weight, counts, gamma_at_end, next_begin, next_block, next_carry
+):
     """Join a running message with the stored ones of a block, and compute the stored ones of the next block.
 
     Args:
@@ -98,14 +174,12 @@ def sweep(shape, direction, begin, matrices, block, carry, weight, counts, next_
         block, carry: as in `advance`; stored holds messages of the other direction.
         weight: of the sequence in the counts.
         counts: (xi (S * width * width,) in the order (m, o), by_row, table, start, K): gamma of step s is added to
-            table[rows[s]:] (R * width,) if by_row, else written to table[start + s * K:].
+            table[rows[s]:] if by_row, else written to table[start + s * K:].
+        gamma_at_end (width,): gets weight * gamma of the last step visited.
         next_begin, next_block, next_carry: as in `advance`, against direction, over at most n steps, or none.
-
-    Returns:
-        weight * gamma of the last step visited, as lanes.
     """
-    n, source, rows, moves, stored = block
-    next_n, next_source, next_rows, next_moves, next_stored = next_block
+    n, source, rows, moves, stored, _ = block
+    next_n, next_source, next_rows, next_moves, next_stored, _ = next_block
     ahead, against = matrices
     xi, by_row, table, start, count = counts
     width = carry.size
@@ -113,12 +187,13 @@ def sweep(shape, direction, begin, matrices, block, carry, weight, counts, next_
     s = 0 if direction > 0 else n - 1
     next_s = next_n - 1 if direction > 0 else 0
     m, u = load(carry, 0, shape), load(next_carry, 0, shape)
-    gamma = m
+    zero = spread(0.0, shape)
+    gamma = zero
     for i in range(n):
         other = load(stored, s * width, shape)
         first = begin and i == 0
         p = m if first else product(m, ahead, moves[s + enter])
-        p = where_positive(other, p)
+        p = choose(other, p, zero)
         gamma = p * other
         scale = weight / total(gamma)
         gamma = gamma * scale
@@ -143,4 +218,42 @@ def sweep(shape, direction, begin, matrices, block, carry, weight, counts, next_
             store(next_stored, next_s * width, u)
             next_s -= direction
     store(carry, 0, m)
-    return gamma
+    store(gamma_at_end, 0, gamma)
+
+
+@kernel
+def predict(shape, count, carry, matrices, start):
+    """Replace the message in carry by its product with the matrix that begins at start."""
+    store(carry, 0, product(load(carry, 0, shape), matrices, start))
+
+
+@kernel
+def plain(shape, stored, at, out):
+    """Write the message at stored[at:] to out (width,), as proportions; return their sum."""
+    u = load(stored, at, shape)
+    store(out, 0, u)
+    return total(u)
+
+
+@kernel
+def weigh(shape, stored, at, transposed, column, out):
+    """Write message(k) A(k, j) to out (width,); column is where row j of A' starts."""
+    store(out, 0, load(stored, at, shape) * load(transposed, column, shape))
+
+
+@kernel
+def unit(shape, count, carry):
+    """Write the prediction from which the backward pass sets out, one for each of K states, to carry."""
+    for k in range(count):
+        carry[k] = 1.0
+
+
+@kernel
+def finish(shape, matrices, in_order, xi, transition):
+    """Add xi, which lacks the factor A and is transposed unless in_order, to transition (S, K, K)."""
+    width, count, A = len(shape), transition.shape[1], matrices[0]
+    for s in range(transition.shape[0]):
+        for i in range(count):
+            for j in range(count):
+                at, across = (s * width + i) * width + j, (s * width + j) * width + i
+                transition[s, i, j] += A[at] * (xi[at] if in_order else xi[across])

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from probseq.kernels import compiled, decoding, exact_compiled, meeting
+from probseq.kernels import compiled, decoding, meeting
+from probseq.kernels.arithmetic import exact_shape, scaled_shape
 from probseq.kernels.blocks import BLOCK
 from probseq.kernels.inputs import Floats, Inputs
-from probseq.kernels.lanes import lanes_for
 from probseq.kernels.threads import run, thread_count
 
 WORTH_A_THREAD = 20_000
@@ -53,49 +53,34 @@ def add_counts(inputs: Inputs, weights: Floats, sums: Sums) -> None:
     """Evidence and weighted expected counts of every sequence."""
     paired = long_items(inputs)
     _count_pairs(inputs, paired, weights, sums)
-    ranges = chunks(inputs, paired)
-    parts = [sums.own(inputs) if i else sums for i in range(len(ranges))]
-    lost = run([partial(_count, inputs, chunk, weights, part) for chunk, part in zip(ranges, parts, strict=True)])
-    for part in parts[1:]:
-        sums.add(part)
-    if any(lost) or paired:
-        items = np.flatnonzero(np.isnan(sums.evidence))
-        tables = sums.evidence, sums.initial, sums.transition, sums.emission
-        if items.size:
-            exact_compiled.exact_count_items(items, *inputs.arrays, weights, sums.by_step, *tables)
+
+    def count(shape: Any, ranges: list[tuple[int, int]]) -> bool:
+        parts = [sums.own(inputs) if i else sums for i in range(len(ranges))]
+        tasks = [partial(_count, inputs, shape, part, weights, own) for part, own in zip(ranges, parts, strict=True)]
+        lost = run(tasks)
+        for part in parts[1:]:
+            sums.add(part)
+        return any(lost)
+
+    _twice(inputs, count, sums.evidence, paired)
 
 
 def fill_evidence(inputs: Inputs, evidence: Floats) -> None:
     """Evidence (B, N) of every sequence."""
-    shape = lanes_for(inputs.states)
     paired = long_items(inputs)
     for item, forward, backward in _halves(inputs, paired):
         evidence.flat[item] = _evidence_at_the_middle(inputs, item, forward, backward)
-    ranges = chunks(inputs, paired)
-    lost = run([partial(compiled.evidence_range, shape, *chunk, *inputs.arrays, evidence) for chunk in ranges])
-    if any(lost) or paired:
-        none = np.empty((inputs.draws, 0, 0)), np.empty((inputs.draws, 0))
-        items = np.flatnonzero(np.isnan(evidence))
-        if items.size:
-            exact_compiled.exact_forward_items(items, *inputs.arrays, evidence, *none)
+    _each(inputs, compiled.evidence_range, (evidence,), evidence, paired)
 
 
 def fill_filtered(inputs: Inputs, evidence: Floats, filtered: Floats, predictive: Floats) -> None:
-    """Filtered states (B, T, K), predictive log densities (B, T), and NaN or not in evidence (B, N)."""
-    shape, outputs = lanes_for(inputs.states), (evidence, filtered, predictive)
-    lost = run([partial(compiled.filter_range, shape, *chunk, *inputs.arrays, *outputs) for chunk in chunks(inputs)])
-    if any(lost):
-        items = np.flatnonzero(np.isnan(evidence))
-        exact_compiled.exact_forward_items(items, *inputs.arrays, *outputs)
+    """Filtered states (B, T, K), predictive log densities (B, T) and evidence (B, N)."""
+    _each(inputs, compiled.filter_range, (evidence, filtered, predictive), evidence)
 
 
 def fill_samples(inputs: Inputs, uniforms: Floats, evidence: Floats, paths: np.ndarray) -> None:
     """Paths (B, T) drawn from the posterior by uniforms (B, T); -1 in impossible sequences, whose evidence is -inf."""
-    shape, outputs = lanes_for(inputs.states), (uniforms, evidence, paths)
-    lost = run([partial(compiled.sample_range, shape, *chunk, *inputs.arrays, *outputs) for chunk in chunks(inputs)])
-    if any(lost):
-        items = np.flatnonzero(np.isnan(evidence))
-        exact_compiled.exact_sample_items(items, *inputs.arrays, *outputs)
+    _each(inputs, compiled.sample_range, (uniforms, evidence, paths), evidence)
 
 
 def fill_simulated(inputs: Inputs, uniforms: Floats, paths: np.ndarray) -> None:
@@ -107,7 +92,9 @@ def fill_simulated(inputs: Inputs, uniforms: Floats, paths: np.ndarray) -> None:
 
 def fill_viterbi(inputs: Inputs, log_prob: Floats, paths: np.ndarray) -> None:
     """Likeliest paths (B, T) and their log joint (B, N)."""
-    run([partial(decoding.viterbi_range, *chunk, *inputs.arrays, log_prob, paths) for chunk in chunks(inputs)])
+    shape, room = scaled_shape(inputs.states), decoding.ROOM
+    arguments = *inputs.arrays, room, log_prob, paths
+    run([partial(decoding.viterbi_range, shape, *chunk, *arguments) for chunk in chunks(inputs)])
 
 
 def chunks(inputs: Inputs, without: list[int] | None = None) -> list[tuple[int, int]]:
@@ -139,13 +126,32 @@ def long_items(inputs: Inputs) -> list[int]:
     return [b * inputs.count + n for b in range(inputs.draws) for n in within]
 
 
-def _count(inputs: Inputs, chunk: tuple[int, int], weights: Floats, sums: Sums) -> int:
+def _each(inputs: Inputs, loop: Any, outputs: tuple, evidence: Floats, paired: list[int] | None = None) -> None:
+    """Run a loop whose sequences share no output."""
+
+    def every(shape: Any, ranges: list[tuple[int, int]]) -> bool:
+        return any(run([partial(loop, shape, *part, *inputs.arrays, *outputs) for part in ranges]))
+
+    _twice(inputs, every, evidence, paired or [])
+
+
+def _twice(inputs: Inputs, work: Any, evidence: Floats, paired: list[int]) -> None:
+    """Call work(shape, ranges) for scaled arithmetic, then for exact on the items whose evidence is NaN."""
+    lost = work(scaled_shape(inputs.states), chunks(inputs, paired))
+    if lost or paired:
+        items = np.flatnonzero(np.isnan(evidence))
+        starts = items[np.diff(items, prepend=-2) > 1]
+        ends = items[np.diff(items, append=evidence.size + 1) > 1] + 1
+        work(exact_shape(inputs.states), list(zip(starts.tolist(), ends.tolist(), strict=True)))
+
+
+def _count(inputs: Inputs, shape: Any, part: tuple[int, int], weights: Floats, sums: Sums) -> int:
     tables = sums.evidence, sums.initial, sums.transition, sums.emission
-    return compiled.count_range(lanes_for(inputs.states), *chunk, *inputs.arrays, weights, sums.by_step, *tables)
+    return compiled.count_range(shape, *part, *inputs.arrays, weights, sums.by_step, *tables)
 
 
 def _count_pairs(inputs: Inputs, items: list[int], weights: Floats, sums: Sums) -> None:
-    shape, indices = lanes_for(inputs.states), inputs.arrays[-1]
+    shape, indices = scaled_shape(inputs.states), inputs.arrays[-1]
     for item, forward, backward in _halves(inputs, items):
         b, n, law, tables, bounds = _one(inputs, item)
         value = _evidence_at_the_middle(inputs, item, forward, backward)
@@ -171,7 +177,7 @@ def _halves(inputs: Inputs, items: list[int]):
     for item in items:
         _, _, law, tables, bounds = _one(inputs, item)
         arguments = (law, *tables, *bounds, inputs.arrays[-1])
-        shape = lanes_for(inputs.states)
+        shape = scaled_shape(inputs.states)
         yield item, *run([partial(meeting.advance_half, shape, direction, *arguments) for direction in (1, -1)])
 
 

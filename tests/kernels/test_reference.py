@@ -29,7 +29,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("states", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 32])
+@pytest.mark.parametrize("states", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 32, 40])
 def test_counts_are_the_gradient_of_the_reference(make_problem, states, name):
     problem = make_problem(states, states, [40, 1, 700, 3], **CASES[name])
     tables = tensors(problem, requires_grad=True)
@@ -45,7 +45,7 @@ def test_counts_are_the_gradient_of_the_reference(make_problem, states, name):
         np.testing.assert_allclose(value, slope, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("states", [2, 5, 8, 9, 32])
+@pytest.mark.parametrize("states", [2, 5, 8, 9, 32, 40])
 def test_filter_smoother_and_viterbi_agree_with_each_other(make_problem, states):
     problem = make_problem(1, states, [600, 1, 1500, 30], rows=50, matrices=4, spread=1.0)
     counts = kernels.expected_counts(*problem.arguments)
@@ -68,7 +68,7 @@ def test_filter_smoother_and_viterbi_agree_with_each_other(make_problem, states)
 
 
 def test_viterbi_equals_a_recursion_written_with_numpy(make_problem):
-    for states in (1, 2, 3, 4, 8, 9, 32):
+    for states in (1, 2, 3, 4, 8, 9, 32, 40):
         problem = make_problem(states, states, [1300], rows=30, matrices=3, zeros=0.1)
         delta = problem.log_initial[0, 0] + problem.log_table[0, problem.emission_rows[0]]
         for step in range(1, 1300):
