@@ -224,8 +224,8 @@ def test_missing_data_are_drawn_given_what_was_seen():
     """One site observed, one left open: y given the state, the state given what was seen."""
     pyro.set_rng_seed(4)
     seen, size = torch.tensor([2.0, 9.0, 0.0], dtype=torch.float64), 5000
-    laws = torch.tensor([0.5, 0.5]).double(), torch.tensor([[0.8, 0.2], [0.3, 0.7]]).double()
-    rate, level = torch.tensor([1.0, 6.0]).double(), torch.tensor([-3.0, 4.0]).double()
+    laws = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.tensor([[0.8, 0.2], [0.3, 0.7]], dtype=torch.float64)
+    rate, level = torch.tensor([1.0, 6.0], dtype=torch.float64), torch.tensor([-3.0, 4.0], dtype=torch.float64)
 
     def two_sites():
         state = pyro.sample("state", MarkovChain(*laws, 3))
@@ -251,9 +251,9 @@ def without_size(laws, rate, seen):
 
 def test_an_open_site_does_not_change_the_likelihood():
     """A site that depends on the state and is not observed integrates to one."""
-    laws = torch.tensor([0.5, 0.5]).double(), torch.tensor([[0.8, 0.2], [0.3, 0.7]]).double()
-    rate, seen = torch.tensor([1.0, 6.0]).double(), torch.tensor([2.0, 9.0, 0.0]).double()
-    level = torch.tensor([-3.0, 4.0]).double()
+    laws = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.tensor([[0.8, 0.2], [0.3, 0.7]], dtype=torch.float64)
+    rate, seen = torch.tensor([1.0, 6.0], dtype=torch.float64), torch.tensor([2.0, 9.0, 0.0], dtype=torch.float64)
+    level = torch.tensor([-3.0, 4.0], dtype=torch.float64)
 
     def open_site():
         state = pyro.sample("state", MarkovChain(*laws, 3))

@@ -258,7 +258,9 @@ def test_equals_pyros_own_enumeration_over_markov(random_laws):
 
 def test_return_value_and_arguments_are_the_programs_own():
     def program(series: Sequences, *, power: float):
-        chain = MarkovChain(torch.tensor([0.5, 0.5]).double(), torch.full((2, 2), 0.5).double(), series.lengths)
+        chain = MarkovChain(
+            torch.tensor([0.5, 0.5], dtype=torch.float64), torch.full((2, 2), 0.5).double(), series.lengths
+        )
         state = pyro.sample("state", chain)
         with pyro.plate("step", series.total_steps):
             pyro.sample("y", dist.Poisson(RATE[state]), obs=series.values)
@@ -272,7 +274,10 @@ def test_series_may_change_between_runs(log_joint):
     """The same marginalised program scores series of any length: the independent halves add up."""
 
     def program(series: Sequences):
-        laws = torch.tensor([0.5, 0.5]).double(), torch.tensor([[0.9, 0.1], [0.3, 0.7]]).double()
+        laws = (
+            torch.tensor([0.5, 0.5], dtype=torch.float64),
+            torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=torch.float64),
+        )
         state = pyro.sample("state", MarkovChain(*laws, series.lengths))
         with pyro.plate("step", series.total_steps):
             pyro.sample("y", dist.Poisson(RATE[state]), obs=series.values)

@@ -15,9 +15,9 @@ from pyro.infer.autoguide import AutoNormal
 
 from probseq import MarkovChain, ModelError, marginalize, posterior
 
-LAWS = torch.tensor([0.5, 0.5]).double(), torch.tensor([[0.8, 0.2], [0.3, 0.7]]).double()
-RATE = torch.tensor([1.0, 6.0]).double()
-COUNTS = torch.tensor([2.0, 9.0, 0.0, 1.0]).double()
+LAWS = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.tensor([[0.8, 0.2], [0.3, 0.7]], dtype=torch.float64)
+RATE = torch.tensor([1.0, 6.0], dtype=torch.float64)
+COUNTS = torch.tensor([2.0, 9.0, 0.0, 1.0], dtype=torch.float64)
 PATH = torch.tensor([0, 1, 0, 0])
 
 
@@ -280,7 +280,9 @@ def test_wrong_shapes_and_indices(arguments, options, message):
         MarkovChain(*arguments, **options)
 
 
-@pytest.mark.parametrize("law", [(torch.tensor([0.5, 0.6]).double(), TRANSITION), (INITIAL, 2.0 * TRANSITION)])
+@pytest.mark.parametrize(
+    "law", [(torch.tensor([0.5, 0.6], dtype=torch.float64), TRANSITION), (INITIAL, 2.0 * TRANSITION)]
+)
 def test_probabilities_that_do_not_sum_to_one(law):
     with pytest.raises(ValueError, match="to satisfy the constraint"):
         MarkovChain(*law, 3)
@@ -311,7 +313,7 @@ def test_log_prob_of_every_path_by_hand():
 def test_sampled_paths_follow_the_chain_in_every_batch():
     """Pair frequencies of 4,000 draws a batch within 5 standard errors; a forbidden move never happens."""
     torch.manual_seed(0)
-    transition = torch.tensor([[[[0.8, 0.2], [0.3, 0.7]]], [[[0.1, 0.9], [1.0, 0.0]]]]).double()
+    transition = torch.tensor([[[[0.8, 0.2], [0.3, 0.7]]], [[[0.1, 0.9], [1.0, 0.0]]]], dtype=torch.float64)
     law = MarkovChain(INITIAL, transition, [2, 1])
     assert law.batch_shape == (2, 1) and law.shape() == (2, 3)
     draws = law.sample(torch.Size([4000]))
