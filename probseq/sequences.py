@@ -42,7 +42,7 @@ class Sequences:
         covariates: (T, C) float64, known at every step, or None.
         covariate_names: the names of the C covariates.
         weights: (N,) float64 >= 0, how often each sequence counts, or None for once each.
-        labels: (T,) int64, the known state of a step, -1 where unknown; or None.
+        labels: (T,) int64, the known state of a step, -1 where unknown; or None. Carried along; no fit uses them yet.
         categories: what the codes 0, 1, ... stand for; None for numbers.
 
     >>> rain = Sequences.from_arrays([[0.0, 2.5, float("nan")], [1.0, 0.0]])

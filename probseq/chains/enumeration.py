@@ -105,6 +105,12 @@ class Enumerate(Messenger):
         self._open: set[str] = set()
 
     def _pyro_sample(self, msg: Any) -> None:
+        too_deep = [f for f in msg["cond_indep_stack"] if f.dim is not None and f.dim <= self.first_dim]
+        if too_deep:
+            raise ModelError(
+                f"The plates of a program must go no deeper than when it first ran, got plate '{too_deep[0].name}' at "
+                f"dim {too_deep[0].dim}; pass marginalize(program, max_plate_nesting={-too_deep[0].dim})."
+            )
         self.plate_nesting = max([self.plate_nesting, *(-f.dim for f in msg["cond_indep_stack"] if f.dim)])
         if isinstance(msg["fn"], StateSequence):
             if not msg["is_observed"] and msg["value"] is None:

@@ -60,7 +60,7 @@ def fit(
     method: Annotated[
         Method, typer.Option(metavar="em|svi", help="EM, or stochastic variational inference.")
     ] = Method.em,
-    restarts: Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")] = 5,
+    restarts: Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")] = 10,
     seed: Seed = 0,
     priors: Annotated[
         bool, typer.Option("--priors", help="Weakly informative priors, so that no state collapses.")

@@ -42,7 +42,7 @@ class Search:
     family: str
     stationary: bool = False
     method: str = "em"
-    restarts: int = 5
+    restarts: int = 10
     seed: int = 0
     priors: bool = False
 

@@ -196,8 +196,11 @@ class Fit:
 
 
 def observed_steps(series: Sequences) -> int:
-    """n of BIC: steps with a measurement."""
-    return int(series.step_observed.sum())
+    """n of BIC: steps with a measurement, those of a weighted sequence as often as it counts."""
+    if series.weights is None:
+        return int(series.step_observed.sum())
+    counted = series.weights[series.step_sequence] * series.step_observed
+    return round(float(counted.sum()))
 
 
 def as_draws(parameters: Mapping[str, Tensor]) -> Parameters:

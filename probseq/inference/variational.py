@@ -78,6 +78,8 @@ def svi(
         raise FitError(f"steps and restarts must be at least 1, got {steps} and {restarts}.")
     began = time.perf_counter()
     bound = (ProgramModel(model) if not isinstance(model, HMM) else model).bind(series, with_priors=True)
+    if batch is not None:  # a minibatch is weighted: a program that ignores weights is refused here
+        bound.bind(_minibatch(series, batch, torch.Generator().manual_seed(seed)), with_priors=True)
     run = functools.partial(_run, bound, series, guide or AutoDelta, steps, learning_rate, batch, draws, tolerance)
     results: list[Result] = []
     with Progress("SVI", restarts, progress) as bar:
@@ -162,6 +164,8 @@ def _run(
             if not objective:
                 raise
             reason = "interrupted"
+        if hasattr(guide, "laplace_approximation"):
+            guide = guide.laplace_approximation(series)
         with torch.no_grad():
             point = model.complete(_detached(guide.median(series)))
             drawn = _draws(model, guide, series, 1 if isinstance(guide, AutoDelta) else draws)

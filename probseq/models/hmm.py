@@ -156,7 +156,11 @@ class HMM:
 
     def posterior(self, parameters: Mapping[str, Tensor], series: Sequences) -> StatePosterior:
         """Filtered, smoothed, Viterbi and sampled paths of a series."""
-        self.check(series)
+        if self._event_shape_of(self._emission_parameters(parameters)) != _event_shape(series):
+            raise ModelError(
+                f"A series must have as many columns as the one that was fitted, got {len(series.columns)} "
+                f"({', '.join(series.columns)}); choose the same columns."
+            )
         return StatePosterior(tuple(parameters["initial"].shape[:-1]), self._kernel_arguments(parameters, series))
 
     def log_prob(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
@@ -269,7 +273,10 @@ class HMM:
         return self.emission.parameters(self._event_shape_of(parameters))
 
     def degenerate(self, parameters: Mapping[str, Tensor], series: Sequences) -> str | None:
-        """Why a fitted state is no usable law, in plain words, or None."""
+        """Why a fitted state is no usable law, or the double of another, in plain words; None where all are well."""
+        double = self._double(parameters)
+        if double is not None:
+            return f"states {double[0]} and {double[1]} are the same; a start must tell them apart"
         return self.emission.degenerate(self._emission_parameters(parameters), series.distinct().rows)
 
     def ordered(self, parameters: Parameters, series: Sequences) -> Parameters:
@@ -295,6 +302,20 @@ class HMM:
 
     # ---- parts -----------------------------------------------------------------------------------------------------
 
+    def _double(self, parameters: Mapping[str, Tensor]) -> tuple[int, int] | None:
+        """Two states with the same emission and the same moves: a saddle that EM cannot leave, because it treats
+        both alike."""
+        declared = self.declared(self._emission_parameters(parameters))
+        own = [parameters[name].reshape(self.states, -1) for name, spec in declared.items() if not spec.shared]
+        if self.states == 1 or not own or not self.transition.exchangeable:
+            return None
+        rows = torch.cat(own, -1)
+        for i in range(self.states):
+            for j in range(i):
+                if bool(torch.isclose(rows[i], rows[j], rtol=1e-9, atol=0.0).all()):
+                    return j, i
+        return None
+
     def _kernel_arguments(self, parameters: Mapping[str, Tensor], series: Sequences) -> dict[str, Any]:
         """What `probseq.kernels` takes; numpy, because small series are made of overhead."""
         distinct, states = series.distinct(), self.states
@@ -315,10 +336,12 @@ class HMM:
         return {name: value for name, value in parameters.items() if name not in ("initial", "transition")}
 
     def _event_shape_of(self, parameters: Mapping[str, Tensor]) -> tuple[int, ...]:
-        """The shape of one observation, which only families of vectors need."""
+        """The shape of one observation, which only families of vectors need: all of these have a (D, ...) parameter."""
         if self.emission.event_dim == 0:
             return ()
-        return (int(parameters["loc"].shape[-1]),)
+        declared = self.emission.parameters((1,)).items()
+        name, parameter = next((name, parameter) for name, parameter in declared if parameter.shape)
+        return (int(parameters[name].shape[-len(parameter.shape)]),)
 
     def _observations(self, series: Sequences) -> Tensor:
         return series.values if series.values.is_floating_point() else series.values.to(torch.float64)

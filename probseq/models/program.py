@@ -65,6 +65,18 @@ class ProgramModel:
             reading, _ = read(self.program, self._nesting, series)
         if not reading.chains:
             raise ModelError("A program to fit by EM must have a state site that is not observed, got none; use svi.")
+        learned = [name for name, site in trace.trace.nodes.items() if site["type"] == "param"]
+        if learned:
+            raise ModelError(
+                f"The parameters of a program to fit must be sample sites, got pyro.param {learned}; give each a prior "
+                "with pyro.sample, or train the program with pyro.infer.SVI."
+            )
+        unweighted = [chain.name for chain in reading.chains if chain.law.weights is None]
+        if series.weights is not None and unweighted:
+            raise ModelError(
+                f"The chain of a weighted series, or of a minibatch, must know its weights, got none at "
+                f"{unweighted}; write MarkovChain(..., series.lengths, weights=series.weights)."
+            )
         if reading.deferred:
             raise ModelError(
                 f"Sites {sorted(reading.deferred)} depend on a state and must be observed for EM, got no value; give "

@@ -122,6 +122,7 @@ def _clusters(features: np.ndarray, states: int, rng: np.random.Generator | None
     sample = features if len(features) <= SAMPLE else features[chooser.choice(len(features), SAMPLE, replace=False)]
     if rng is None:
         centres, _ = kmeans2(sample, min(states, len(sample)), minit="++", rng=chooser)
-    else:
+    else:  # different values, or states would start, and stay, the same
+        sample = np.unique(sample, axis=0)
         centres = sample[chooser.choice(len(sample), states, replace=len(sample) < states)]
     return vq(features, centres)[0].astype(np.int64)

@@ -112,7 +112,7 @@ def test_fit_refuses_a_fasta_file(content: str, options: str, said: str, run: Ca
         ("decode {saved} {tmp}/none.csv", "must be an existing file"),
         ("decode {saved} {tmp}/other.csv", "got 'count'"),
         ("decode {saved} {tmp}/text.csv", "got 'many' at line 2"),
-        ("decode {saved} {tmp}/negative.csv", "got -3 at step 1"),
+        ("decode {saved} {tmp}/negative.csv", "probability zero at step 1"),
         ("decode {saved} {good} --out {tmp}", "a directory is there"),
         ("forecast {saved} {good}", "Missing option '--horizon'"),
         ("forecast {saved} {good} --horizon 0", "horizon must be at least 1, got 0"),
