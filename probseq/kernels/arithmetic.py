@@ -1,55 +1,80 @@
-"""The same functions in three arithmetics, chosen when their caller is compiled by the type of `shape`, the first.
-
-A tuple of `width` zeros means `scaled` doubles in registers; a tuple of one number, the width, means memory: of scaled
-doubles if it is whole (`wide`), of numbers of unlimited range if it is a float (`exact`).
-"""
+"""The functions of a kit by name, for the passes: see `messages`, `scaled` and `exact` for what they do."""
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
-from numba import types
-from numba.extending import overload
-
-from probseq.kernels import exact, scaled, wide
-from probseq.kernels.lanes import WIDEST, lanes_for
+from probseq.kernels.jit import kernel
+from probseq.kernels.kit import invoke
 
 
-def scaled_shape(states: int) -> Any:
-    """The shape of scaled messages."""
-    return lanes_for(states) if states <= WIDEST else ((states + 15) // 16 * 16,)
+@kernel
+def width_of(kit):
+    """Padded number of states."""
+    return kit[0]
 
 
-def exact_shape(states: int) -> Any:
-    """The shape of exact messages."""
-    return (float((states + 7) // 8 * 8),)
+@kernel
+def message_size(kit):
+    """Doubles that a message takes."""
+    return kit[1]
 
 
-def by_shape(narrow: Any, wide: Any, exact: Any = None) -> Any:
-    """The function that calls one of these kernels, by the type of its first argument."""
-
-    def stub(*arguments):
-        raise NotImplementedError("this function is for compiled callers")
-
-    @overload(stub)
-    def choose(*arguments):
-        shape = arguments[0]
-        if isinstance(shape.dtype, types.Float):
-            return lambda *arguments: exact(*arguments)
-        return (lambda *arguments: wide(*arguments)) if len(shape) == 1 else (lambda *arguments: narrow(*arguments))
-
-    return stub
+@kernel
+def matrix_tables(kit, log_transition):
+    """(A, A'), of S * width messages each, from log_transition (S, K, K)."""
+    moves, count, _ = log_transition.shape
+    A = np.zeros(moves * kit[0] * kit[1])
+    transposed = np.zeros(moves * kit[0] * kit[1])
+    invoke(kit[2], (kit[0], log_transition, moves, count, A, transposed))
+    return A, transposed
 
 
-width_of = by_shape(scaled.width_of, wide.width_of, exact.width_of)
-message_size = by_shape(scaled.message_size, wide.message_size, exact.message_size)
-matrix_tables = by_shape(scaled.matrix_tables, wide.matrix_tables, exact.matrix_tables)
-relative = by_shape(scaled.relative, wide.relative, exact.relative)
-start_message = by_shape(scaled.start_message, wide.start_message, exact.start_message)
-advance = by_shape(scaled.advance, wide.advance, exact.advance)
-sweep = by_shape(scaled.sweep, wide.sweep, exact.sweep)
-predict = by_shape(scaled.predict, wide.predict)
-plain = by_shape(scaled.plain, wide.plain, exact.plain)
-weigh = by_shape(scaled.weigh, wide.weigh, exact.weigh)
-unit = by_shape(scaled.unit, wide.unit, exact.unit)
-finish = by_shape(scaled.finish, wide.finish, exact.finish)
+@kernel
+def relative(kit, log_table, count, first, n, likelihoods, tops):
+    """Likelihoods of n rows of log_table (R * K,) from row first on, over the largest, whose logarithm is in tops."""
+    invoke(kit[3], (kit[0], log_table, count, first, n, likelihoods, tops))
+
+
+@kernel
+def start_message(kit, log_law, row, source, carry):
+    """Write the first message to carry; return the logarithm it was divided by."""
+    return invoke(kit[4], (kit[0], log_law, log_law.size, row, source, carry))
+
+
+@kernel
+def advance(kit, count, direction, begin, matrices, block, carry):
+    """Messages of one direction over a block."""
+    return invoke(kit[5], (kit[0], count, direction, begin, matrices) + block + (carry,))
+
+
+@kernel
+def sweep(kit, direction, begin, matrices, block, carry, weight, counts, last, next_begin, next_block, next_carry):
+    """Join a running message with the stored ones of a block, and compute the stored ones of the next block."""
+    own = (kit[0], direction, begin) + matrices + block + (carry, weight) + counts + (last,)
+    invoke(kit[6], own + (next_begin,) + next_block + (next_carry,))
+
+
+@kernel
+def plain(kit, stored, at, out):
+    """Write a message to out (width,), as proportions; return their sum."""
+    return invoke(kit[7], (kit[0], stored, at, out))
+
+
+@kernel
+def weigh(kit, stored, at, transposed, column, out):
+    """Write message(k) A(k, j) to out (width,); return their sum."""
+    return invoke(kit[8], (kit[0], stored, at, transposed, column, out))
+
+
+@kernel
+def unit(kit, count, carry):
+    """Write the prediction from which the backward pass sets out to carry."""
+    invoke(kit[9], (kit[0], count, carry))
+
+
+@kernel
+def finish(kit, matrices, in_order, xi, transition):
+    """Add xi, as `sweep` left it, to transition (S, K, K)."""
+    moves, count, _ = transition.shape
+    invoke(kit[10], (kit[0], matrices[0], moves, count, in_order, xi, transition))

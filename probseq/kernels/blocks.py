@@ -16,7 +16,7 @@ BLOCK = 256
 
 
 @kernel
-def prepare_draw(shape, log_transition, log_table, indices):
+def prepare_draw(kit, log_transition, log_table, indices):
     """The tables of one draw, from log_transition (S, K, K) and log_table (R, K).
 
     Returns:
@@ -28,33 +28,34 @@ def prepare_draw(shape, log_transition, log_table, indices):
     """
     count = log_table.shape[1]
     rows = log_table.shape[0] if indices[1] else 0
-    flat, likelihoods, tops = log_table.ravel(), np.zeros(rows * message_size(shape) + 8), np.empty(rows)
-    relative(shape, flat, count, 0, rows, likelihoods, tops)
-    return matrix_tables(shape, log_transition), (flat, likelihoods, tops), indices, count, np.zeros(count)
+    flat, likelihoods, tops = log_table.ravel(), np.zeros(rows * message_size(kit) + 8), np.empty(rows)
+    relative(kit, flat, count, 0, rows, likelihoods, tops)
+    return matrix_tables(kit, log_transition), (flat, likelihoods, tops), indices, count, np.zeros(count)
 
 
 @kernel
 def new_block(size, draw):
-    """Room for a block of messages of this size: (n, source, rows, moves, stored, scales), and tops."""
+    """Room for a block of messages of this size: as `scaled.advance` takes it, and tops."""
     source = draw[1][1] if draw[2][1] else np.zeros(BLOCK * size + 8)
     rows, moves = np.empty(BLOCK, np.int64), np.zeros(BLOCK + 1, np.int64)
     for s in range(BLOCK):
         rows[s] = s * size
-    return (0, source, rows, moves, np.empty(BLOCK * size), np.empty(BLOCK)), np.empty(BLOCK)
+    stored, room = np.empty(BLOCK * size), np.empty((2 * BLOCK + 2) * size)
+    return (0, source, rows, moves, stored, np.empty(BLOCK), room), np.empty(BLOCK)
 
 
 @kernel
-def load_block(shape, draw, first, n, block, tops):
+def load_block(kit, draw, first, n, block, tops):
     """Fill a block with steps first .. first + n - 1; return it and the sum of the likelihoods' largest logarithms."""
-    _, source, rows, moves, stored, scales = block
+    _, source, rows, moves, stored, scales, room = block
     _, (flat, _, table_tops), indices, count, _ = draw
     if indices[1] == 0:
-        relative(shape, flat, count, first, n, source, tops)
-    load_indices(message_size(shape), width_of(shape), indices, first, n, rows, moves, table_tops, tops)
+        relative(kit, flat, count, first, n, source, tops)
+    load_indices(message_size(kit), width_of(kit), indices, first, n, rows, moves, table_tops, tops)
     offset = 0.0
     for s in range(n):
         offset += tops[s]
-    return (n, source, rows, moves, stored, scales), offset
+    return (n, source, rows, moves, stored, scales, room), offset
 
 
 @kernel

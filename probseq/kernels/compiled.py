@@ -18,12 +18,12 @@ from probseq.kernels.passes import advance_blocks, combine_blocks, draw_state, f
 
 
 @entry
-def evidence_range(shape, first, last, log_initial, log_transition, log_table, offsets, indices, evidence):
+def evidence_range(kit, first, last, log_initial, log_transition, log_table, offsets, indices, evidence):
     """evidence (B, N) of items first .. last - 1."""
-    N, size, lost = offsets.size - 1, message_size(shape), 0
+    N, size, lost = offsets.size - 1, message_size(kit), 0
     carry, none = np.zeros(size), np.zeros((0, size))
     for b in range(first // N, (last - 1) // N + 1):
-        draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
+        draw = prepare_draw(kit, log_transition[b], log_table[b], indices)
         work = new_block(size, draw)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
@@ -31,15 +31,15 @@ def evidence_range(shape, first, last, log_initial, log_transition, log_table, o
             evidence[b, n] = 0.0
             if end > start:
                 final = count_blocks(start, end) - 1
-                _, scale = advance_blocks(shape, draw, 1, start, end, 0, final, law, none, carry, work)
-                evidence[b, n] = log_sum(shape, scale, carry)
+                _, scale = advance_blocks(kit, draw, 1, start, end, 0, final, law, none, carry, work)
+                evidence[b, n] = log_sum(kit, scale, carry)
                 lost += math.isnan(evidence[b, n])
     return lost
 
 
 @entry
 def count_range(
-    shape,
+    kit,
     first,
     last,
     log_initial,
@@ -58,52 +58,52 @@ def count_range(
 
     initial (B, I, K), transition (B, S, K, K); emission (B, R, K), or (B, T, K) by step.
     """
-    N, size, lost = offsets.size - 1, message_size(shape), 0
+    N, size, lost = offsets.size - 1, message_size(kit), 0
     by_row = indices[1] != 0 and not by_step
     for b in range(first // N, (last - 1) // N + 1):
-        draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
+        draw = prepare_draw(kit, log_transition[b], log_table[b], indices)
         work, spare = new_block(size, draw), new_block(size, draw)
-        xi = np.zeros(log_transition.shape[1] * width_of(shape) * width_of(shape))
-        table = np.zeros(log_table.shape[1] * width_of(shape)) if by_row else emission[b].reshape(-1)
+        xi = np.zeros(log_transition.shape[1] * width_of(kit) * width_of(kit))
+        table = np.zeros(log_table.shape[1] * width_of(kit)) if by_row else emission[b].reshape(-1)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
             at = n if log_initial.shape[1] > 1 else 0
             evidence[b, n] = 0.0
             if end > start:
                 value, gamma = count_sequence(
-                    shape, draw, start, end, log_initial[b, at], work, spare, weights[b, n], (xi, by_row, table)
+                    kit, draw, start, end, log_initial[b, at], work, spare, weights[b, n], (xi, by_row, table)
                 )
                 evidence[b, n] = value
                 lost += math.isnan(value)
                 for k in range(draw[3]):
                     initial[b, at, k] += gamma[k]
-        finish(shape, draw[0], False, xi, transition[b])
+        finish(kit, draw[0], False, xi, transition[b])
         if by_row:
-            add_padded(width_of(shape), table, emission[b])
+            add_padded(width_of(kit), table, emission[b])
     return lost
 
 
 @kernel
-def count_sequence(shape, draw, start, end, log_law, work, spare, weight, counts):
+def count_sequence(kit, draw, start, end, log_law, work, spare, weight, counts):
     """Evidence of one sequence, and weight * gamma of its first step; adds to counts if the evidence is finite."""
     blocks = count_blocks(start, end)
-    carry, kept = np.zeros(message_size(shape)), np.empty((blocks, message_size(shape)))
-    block, scale = advance_blocks(shape, draw, 1, start, end, 0, blocks - 1, log_law, kept, carry, work)
-    value = log_sum(shape, scale, carry)
+    carry, kept = np.zeros(message_size(kit)), np.empty((blocks, message_size(kit)))
+    block, scale = advance_blocks(kit, draw, 1, start, end, 0, blocks - 1, log_law, kept, carry, work)
+    value = log_sum(kit, scale, carry)
     if not value > -np.inf:
-        return value, np.zeros(width_of(shape))
-    unit(shape, draw[3], carry)
+        return value, np.zeros(width_of(kit))
+    unit(kit, draw[3], carry)
     rooms = (block, work[1]), spare
-    gamma = combine_blocks(shape, draw, -1, start, end, blocks - 1, 0, log_law, kept, carry, rooms, weight, counts)
+    gamma = combine_blocks(kit, draw, -1, start, end, blocks - 1, 0, log_law, kept, carry, rooms, weight, counts)
     return value, gamma
 
 
 @kernel
-def log_sum(shape, scale, carry):
+def log_sum(kit, scale, carry):
     """Logarithm of the sum of a message that was divided by exp(scale)."""
     if not scale > -np.inf:
         return scale
-    return scale + math.log(plain(shape, carry, 0, np.empty(width_of(shape))))
+    return scale + math.log(plain(kit, carry, 0, np.empty(width_of(kit))))
 
 
 @kernel
@@ -116,41 +116,39 @@ def add_padded(width, table, emission):
 
 @entry
 def filter_range(
-    shape, first, last, log_initial, log_transition, log_table, offsets, indices, evidence, filtered, predictive
+    kit, first, last, log_initial, log_transition, log_table, offsets, indices, evidence, filtered, predictive
 ):
     """Filtered states (B, T, K) and predictive log densities (B, T) of items first .. last - 1."""
     N, lost = offsets.size - 1, 0
     for b in range(first // N, (last - 1) // N + 1):
-        draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
-        work = new_block(message_size(shape), draw)
+        draw = prepare_draw(kit, log_transition[b], log_table[b], indices)
+        work = new_block(message_size(kit), draw)
         flat = filtered[b].reshape(-1)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
-            value = filter_blocks(shape, draw, offsets[n], offsets[n + 1], law, work, flat, predictive[b])
+            value = filter_blocks(kit, draw, offsets[n], offsets[n + 1], law, work, flat, predictive[b])
             evidence[b, n] = value
             lost += math.isnan(value)
     return lost
 
 
 @entry
-def sample_range(
-    shape, first, last, log_initial, log_transition, log_table, offsets, indices, uniforms, evidence, paths
-):
+def sample_range(kit, first, last, log_initial, log_transition, log_table, offsets, indices, uniforms, evidence, paths):
     """paths (B, T) of items first .. last - 1, drawn from the posterior by uniforms (B, T); -1 if impossible."""
-    N, size, lost = offsets.size - 1, message_size(shape), 0
+    N, size, lost = offsets.size - 1, message_size(kit), 0
     for b in range(first // N, (last - 1) // N + 1):
-        draw = prepare_draw(shape, log_transition[b], log_table[b], indices)
+        draw = prepare_draw(kit, log_transition[b], log_table[b], indices)
         work = new_block(size, draw)
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
             blocks = count_blocks(start, end)
             carry, kept = np.zeros(size), np.empty((blocks, size))
             law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
-            block, value = advance_blocks(shape, draw, 1, start, end, 0, blocks - 1, law, kept, carry, work)
+            block, value = advance_blocks(kit, draw, 1, start, end, 0, blocks - 1, law, kept, carry, work)
             evidence[b, n] = value
             lost += math.isnan(value)
             if value > -np.inf:
-                sample_blocks(shape, draw, start, end, law, kept, (block, work[1]), uniforms[b], paths[b])
+                sample_blocks(kit, draw, start, end, law, kept, (block, work[1]), uniforms[b], paths[b])
             else:
                 for step in range(start, end):
                     paths[b, step] = -1

@@ -11,11 +11,14 @@ the segments are done again from the last, one at a time.
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cache
 
-from probseq.kernels.arithmetic import by_shape, width_of
+import numpy as np
+from numba import types
+
 from probseq.kernels.bits import row_at
-from probseq.kernels.jit import entry, kernel
+from probseq.kernels.jit import by_shape, entry, kernel
+from probseq.kernels.kit import address_of, invoke, width_for
 from probseq.kernels.lanes import all_below, best_move, load, load_row, peak, spread, store
 
 ROOM = 1 << 28
@@ -23,23 +26,29 @@ LEVEL = 256  # steps between two subtractions of the maximum
 
 
 @entry
-def viterbi_range(shape, first, last, log_initial, log_transition, log_table, offsets, indices, room, log_prob, paths):
+def viterbi_range(
+    climber, first, last, log_initial, log_transition, log_table, offsets, indices, room, log_prob, paths
+):
     """paths (B, T) and log_prob (B, N) of items first .. last - 1; item i is sequence i % N of draw i // N.
 
-    room: bytes that the back-pointers may take. An impossible sequence has -1s and -inf; NaN means a NaN or +inf.
+    climber: from `climber_for`. room: bytes that the back-pointers may take. An impossible sequence has -1s and -inf;
+    NaN means a NaN or +inf in its table.
     """
-    N, width = offsets.size - 1, width_of(shape)
-    longest = 0
+    N, width, longest = offsets.size - 1, climber[0], 0
     for n in range(N):
         longest = max(longest, offsets[n + 1] - offsets[n])
-    segment = max(LEVEL, min(longest, room // width))
-    back = new_back(shape, segment * width)
+    segment = max(LEVEL, min(longest, room // (width * climber[1])))
+    back, delta = np.empty(segment * width * climber[1], np.uint8), np.empty(width)
+    kept = np.empty(((longest + segment - 1) // segment, width))
     for b in range(first // N, (last - 1) // N + 1):
         A, flat = padded(width, log_transition[b]), log_table[b].ravel()
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
-            start, end = offsets[n], offsets[n + 1]
             law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
-            log_prob[b, n] = viterbi_sequence(shape, start, end, law, A, flat, indices, segment, back, paths[b])
+            tables = (law.size, A, flat) + indices
+            bounds = offsets[n], offsets[n + 1], segment
+            value = climb_segments(climber, bounds, law, tables, kept, delta, back)
+            log_prob[b, n] = value
+            trace(climber, bounds, value > -np.inf, tables, kept, delta, back, paths[b])
 
 
 @kernel
@@ -55,37 +64,58 @@ def padded(width, log_transition):
 
 
 @kernel
-def viterbi_sequence(shape, start, end, law, A, flat, indices, segment, back, path):
-    """Fill path[start:end] with the likeliest states and return their log joint; -1s and -inf, or NaN, without."""
-    width, count = width_of(shape), law.size
-    segments = (end - start + segment - 1) // segment
-    kept, delta, offset = np.empty(segments * width), np.full(width, -np.inf), 0.0
-    for k in range(count):
-        delta[k] = law[k]
-    for k in range(segments):
-        for i in range(width):
-            kept[k * width + i] = delta[i]
-        low = start + k * segment
-        offset += climb(shape, low, min(low + segment, end), start, count, A, flat, indices, delta, back)
-        if not offset > -np.inf:
+def climb_segments(climber, bounds, law, tables, kept, delta, back):
+    """Log joint of the best path of one sequence: -inf if there is none, NaN for a NaN or +inf in the table.
+
+    kept (segments, width) gets delta before each segment; delta (width,) and back end as those of the last one.
+    """
+    start, end, segment = bounds
+    for k in range(delta.size):
+        delta[k] = law[k] if k < law.size else -np.inf
+    value = 0.0
+    for low in range(start, end, segment):
+        for k in range(delta.size):
+            kept[(low - start) // segment, k] = delta[k]
+        value += invoke(climber[2], (low, min(low + segment, end), start) + tables + (delta, back))
+        if not value > -np.inf:
             break
-    if segments and not offset > -np.inf:
-        for step in range(start, end):
-            path[step] = -1
-        return offset
-    state = 0
-    for k in range(1, width):
+    return value
+
+
+@kernel
+def trace(climber, bounds, possible, tables, kept, delta, back, path):
+    """Follow the back-pointers from the last step to the first; -1s if no path is possible."""
+    start, end, segment = bounds
+    state = np.int64(0)
+    for k in range(1, delta.size):
         state = k if delta[k] > delta[state] else state
-    for k in range(segments - 1, -1, -1):
+    final = (end - start - 1) // segment
+    for k in range(final, -1, -1):
         low, high = start + k * segment, min(start + (k + 1) * segment, end)
-        if k < segments - 1:
-            for i in range(width):
-                delta[i] = kept[k * width + i]
-            climb(shape, low, high, start, count, A, flat, indices, delta, back)
+        if possible and k < final:
+            for i in range(delta.size):
+                delta[i] = kept[k, i]
+            invoke(climber[2], (low, high, start) + tables + (delta, back))
         for step in range(high - 1, low - 1, -1):
-            path[step] = state
-            state = np.int64(back[(step - low) * width + state])
-    return offset
+            path[step] = state if possible else -1
+            if possible and step > start:
+                state = row_at(back, climber[1], (step - low) * delta.size + state)
+
+
+@cache
+def climber_for(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(width, bytes of a back-pointer, address of the loop over steps)."""
+
+    def climb(first, last, start, count, A, flat, e_raw, e_width, t_raw, t_width, delta, back):
+        indices = e_raw, e_width, t_raw, t_width
+        return _climb(shape, first, last, start, count, A, flat, indices, delta, back)
+
+    size, back = (2, types.uint16) if len(shape) == 1 else (1, types.uint8)
+    number, floats, raw = types.int64, types.CPointer(types.float64), types.CPointer(types.uint8)
+    signature = types.float64(
+        number, number, number, number, floats, floats, raw, number, raw, number, floats, types.CPointer(back)
+    )
+    return width_for(shape), size, address_of(signature, climb)
 
 
 @kernel
@@ -151,17 +181,4 @@ def climb_wide(shape, first, last, start, count, A, flat, indices, delta, back):
     return offset
 
 
-@kernel
-def bytes_of(shape, size):
-    """Room for back-pointers to fewer than 256 states."""
-    return np.empty(size, np.uint8)
-
-
-@kernel
-def pairs_of(shape, size):
-    """Room for back-pointers to fewer than 65,536 states."""
-    return np.empty(size, np.uint16)
-
-
-climb = by_shape(climb_narrow, climb_wide)
-new_back = by_shape(bytes_of, pairs_of)
+_climb = by_shape(climb_narrow, climb_wide)

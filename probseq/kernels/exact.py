@@ -6,7 +6,8 @@ are right to the last bits. Unlike logarithms this needs no exp and no log in th
 log-likelihood grows large. A message is `width` numbers m and then `width` numbers e, the largest of which is zero.
 
 The functions are those of `scaled`, for the sequences that module cannot vouch for; the equations are the same. They
-work on memory, eight states at a time, so that one compilation serves every K: shape is (width,), a multiple of 8.
+work on memory, eight states at a time, so that one compilation serves every K; `kit` compiles them. A message is stored
+from a pointer on, `width` a multiple of 8.
 """
 
 from __future__ import annotations
@@ -37,26 +38,14 @@ _LEAST = -1e15
 
 
 @kernel
-def width_of(shape):
-    """Padded number of states."""
-    return int(shape[0])
-
-
-@kernel
-def message_size(shape):
-    """Doubles that a message takes."""
-    return 2 * int(shape[0])
-
-
-@kernel
-def split(log_values, first, count, top, message, at):
-    """Write exp(log_values[first : first + count] - top) as a message, not levelled, to message[at:].
+def split(log_values, first, stride, count, top, message, at):
+    """Write exp(x - top) of `count` log_values, from first on, as a message, not levelled, to message[at:].
 
     exp(x) = m 2**e with e = round(x / ln 2) and m = exp(x - e ln 2) (Cody and Waite, 1980).
     """
     width = (count + 7) // 8 * 8
     for k in range(width):
-        message[at + k] = log_values[first + k] - top if k < count else -np.inf
+        message[at + k] = log_values[first + k * stride] - top if k < count else -np.inf
     for c in range(at, at + width, 8):
         x = load(message, c, EIGHT)
         finite = larger(spread(_LEAST, EIGHT), x)
@@ -67,31 +56,25 @@ def split(log_values, first, count, top, message, at):
         store(message, c + width, choose(possible, e, spread(NONE, EIGHT)))
 
 
-@kernel
-def matrix_tables(shape, log_transition):
-    """(A, A') from log_transition (S, K, K): row i of matrix s is a message, at (s * width + i) * 2 * width."""
-    width, moves, count = int(shape[0]), log_transition.shape[0], log_transition.shape[1]
-    A, transposed = np.zeros(moves * width * 2 * width), np.zeros(moves * width * 2 * width)
-    flat, column = log_transition.ravel(), np.empty(count)
+def tables(width, log_transition, moves, count, A, transposed):
+    """Fill A and A', zeros, from log_transition (S * K * K,): a row is a message, 2 * width doubles, a matrix width rows."""
     for s in range(moves):
         for i in range(count):
-            at = (s * width + i) * 2 * width
-            for j in range(count):
-                column[j] = flat[(s * count + j) * count + i]
-            split(flat, (s * count + i) * count, count, 0.0, A, at)
-            split(column, 0, count, 0.0, transposed, at)
-    return A, transposed
+            at, row = (s * width + i) * 2 * width, (s * count + i) * count
+            split(log_transition, row, 1, count, 0.0, A, at)
+            split(log_transition, s * count * count + i, count, count, 0.0, transposed, at)
+    return 0.0
 
 
-@kernel
-def relative(shape, log_table, count, first, n, likelihoods, tops):
+def relative(width, log_table, count, first, n, likelihoods, tops):
     """Likelihoods of n rows of log_table (R * K,) from row first on, over the largest, whose logarithm is in tops."""
     for s in range(n):
-        top = -np.inf
+        top, row = -np.inf, (first + s) * count
         for k in range(count):
-            top = max(top, log_table[(first + s) * count + k])
+            top = max(top, log_table[row + k])
         tops[s] = top
-        split(log_table, (first + s) * count, count, top if top > -np.inf else 0.0, likelihoods, 2 * s * int(shape[0]))
+        split(log_table, row, 1, count, top if top > -np.inf else 0.0, likelihoods, 2 * s * width)
+    return 0.0
 
 
 @kernel
@@ -138,77 +121,82 @@ def product(message, at, count, matrices, start, width, out, to):
         store(out, to + width + c, choose(m, top + e, none))
 
 
-@kernel
-def start_message(shape, log_law, row, source, carry):
+def start(width, log_law, count, row, source, carry):
     """Write the first message, exp(log_law) b, to carry; return the logarithm it was divided by; b is source[row:]."""
-    split(log_law, 0, log_law.size, 0.0, carry, 0)
-    return times(carry, 0, source, row, int(shape[0])) * LN2
+    split(log_law, 0, 1, count, 0.0, carry, 0)
+    return times(carry, 0, source, row, width) * LN2
+
+
+def advance(width, count, direction, begin, matrices, n, source, rows, moves, stored, scales, room, carry):
+    """As `scaled.advance`, of messages of this module; -inf from a step on that no state explains."""
+    return move_on(width, count, direction, begin, matrices, (n, source, rows, moves, stored, scales), carry)
 
 
 @kernel
-def advance(shape, count, direction, begin, matrices, block, carry):
-    """As `scaled.advance`, of messages of this module; -inf from a step on that no state explains."""
+def move_on(width, count, direction, begin, matrices, block, carry):
+    """`advance`, with its block in one argument."""
     n, source, rows, moves, stored, scales = block
-    width = int(shape[0])
     enter = 0 if direction > 0 else 1
     s = 0 if direction > 0 else n - 1
     twos = 0.0
     for visited in range(n):
         at = 2 * s * width
         if visited == 0 and begin:
-            for k in range(2 * width):
-                stored[at + k] = carry[k]
+            copy(carry, 0, stored, at, 2 * width)
         else:
             product(carry, 0, count, matrices, moves[s + enter], width, stored, at)
             twos += times(stored, at, source, rows[s], width)
-        for k in range(2 * width):
-            carry[k] = stored[at + k]
+            copy(stored, at, carry, 0, 2 * width)
         scales[s] = twos * LN2
         s += direction
     return twos * LN2
 
 
-@kernel
+# fmt: off
 def sweep(
-    shape, direction, begin, matrices, block, carry, weight, counts, gamma_at_end, next_begin, next_block, next_carry
+    width, direction, begin, ahead, against,
+    n, source, rows, moves, stored, scales, room, carry,
+    weight, xi, by_row, table, start, count, last,
+    next_begin, next_n, next_source, next_rows, next_moves, next_stored, next_scales, next_room, next_carry,
 ):
+    # fmt: on
     """As `scaled.sweep`, of messages of this module; xi has the factor A."""
-    n, source, rows, moves, stored, _ = block
-    ahead, against = matrices
-    xi, by_row, table, start, count = counts
-    width = int(shape[0])
     enter = 0 if direction > 0 else 1
     s = 0 if direction > 0 else n - 1
-    p, g, gamma = np.empty(2 * width), np.empty(2 * width), np.empty(width)
+    p, g = 0, 2 * width  # places in room
     for visited in range(n):
         o = 2 * s * width
         first = begin and visited == 0
         if first:
-            for k in range(2 * width):
-                p[k] = carry[k]
+            copy(carry, 0, room, p, 2 * width)
         else:
-            product(carry, 0, count, ahead, moves[s + enter], width, p, 0)
-        for k in range(2 * width):
-            g[k] = p[k]
-        top = times(g, 0, stored, o, width)
-        scale = weight / plain(shape, g, 0, gamma)
+            product(carry, 0, count, ahead, moves[s + enter], width, room, p)
+        copy(room, p, room, g, 2 * width)
+        top = times(room, g, stored, o, width)
+        scale = weight / flatten(width, room, g, last)
         at = rows[s] // 2 if by_row else start + s * count
         for k in range(count):
-            gamma[k] *= scale
-            table[at + k] = gamma[k] + (table[at + k] if by_row else 0.0)
+            last[k] *= scale
+            table[at + k] = last[k] + (table[at + k] if by_row else 0.0)
         if not first:
             add_outer(xi, carry, stored, o, scale, top, ahead, moves[s + enter], count, width)
         for k in range(width):
             if stored[o + k] == 0.0:  # no path leads here: keep it from dwarfing the others
-                p[k], p[width + k] = 0.0, NONE
-        times(p, 0, source, rows[s], width)
-        for k in range(2 * width):
-            carry[k] = p[k]
+                room[p + k] = 0.0
+        times(room, p, source, rows[s], width)
+        copy(room, p, carry, 0, 2 * width)
         s += direction
-    for k in range(width):
-        gamma_at_end[k] = gamma[k]
-    if next_block[0]:
-        advance(shape, count, -direction, next_begin, against, next_block, next_carry)
+    if next_n:
+        following = next_n, next_source, next_rows, next_moves, next_stored, next_scales
+        move_on(width, count, -direction, next_begin, against, following, next_carry)
+    return 0.0
+
+
+@kernel
+def copy(source, start, target, to, size):
+    """Copy size doubles."""
+    for k in range(size):
+        target[to + k] = source[start + k]
 
 
 @kernel
@@ -224,10 +212,15 @@ def add_outer(xi, message, stored, o, scale, top, matrices, start, count, width)
             store(xi, at, load(xi, at, EIGHT) + m * two)
 
 
-@kernel
-def plain(shape, stored, at, out):
+def plain(width, stored, at, out):
     """Write the message at stored[at:] to out (width,), as proportions; return their sum."""
-    width, result = int(shape[0]), 0.0
+    return flatten(width, stored, at, out)
+
+
+@kernel
+def flatten(width, stored, at, out):
+    """`plain`, for callers in this module."""
+    result = 0.0
     for c in range(0, width, 8):
         u = load(stored, at + c, EIGHT) * power_of_two(load(stored, at + width + c, EIGHT))
         store(out, c, u)
@@ -235,28 +228,35 @@ def plain(shape, stored, at, out):
     return result
 
 
-@kernel
-def weigh(shape, stored, at, transposed, column, out):
-    """Write message(k) A(k, j) to out (width,), to a common factor; column is where row j of A' starts."""
-    chance = stored[at : at + 2 * int(shape[0])].copy()
-    times(chance, 0, transposed, column, int(shape[0]))
-    plain(shape, chance, 0, out)
+def weigh(width, stored, at, transposed, column, out):
+    """Write message(k) A(k, j) to out (width,), to a common factor; row j of A' starts at column; return their sum."""
+    none, top, size = spread(NONE, EIGHT), NONE, 0.0
+    for c in range(0, width, 8):
+        m = load(stored, at + c, EIGHT) * load(transposed, column + c, EIGHT)
+        e = load(stored, at + width + c, EIGHT) + load(transposed, column + width + c, EIGHT)
+        top = max(top, peak(choose(m, e, none)))
+    for c in range(0, width, 8):
+        m = load(stored, at + c, EIGHT) * load(transposed, column + c, EIGHT)
+        e = load(stored, at + width + c, EIGHT) + load(transposed, column + width + c, EIGHT)
+        u = m * power_of_two(e - spread(top, EIGHT))
+        store(out, c, u)
+        size += total(u)
+    return size
 
 
-@kernel
-def unit(shape, count, carry):
+def unit(width, count, carry):
     """Write the prediction from which the backward pass sets out, one for each of K states, to carry."""
-    for k in range(int(shape[0])):
+    for k in range(width):
         carry[k] = 1.0 if k < count else 0.0
-        carry[int(shape[0]) + k] = 0.0 if k < count else NONE
+        carry[width + k] = 0.0 if k < count else NONE
+    return 0.0
 
 
-@kernel
-def finish(shape, matrices, in_order, xi, transition):
-    """Add xi, transposed unless in_order, to transition (S, K, K)."""
-    width, count = int(shape[0]), transition.shape[1]
-    for s in range(transition.shape[0]):
+def finish(width, A, moves, count, in_order, xi, transition):
+    """Add xi, transposed unless in_order, to transition (S * K * K,)."""
+    for s in range(moves):
         for i in range(count):
             for j in range(count):
                 at, across = (s * width + i) * width + j, (s * width + j) * width + i
-                transition[s, i, j] += xi[at] if in_order else xi[across]
+                transition[(s * count + i) * count + j] += xi[at] if in_order else xi[across]
+    return 0.0

@@ -15,6 +15,7 @@ from typing import Any
 
 import numba
 from numba.extending import intrinsic as _intrinsic
+from numba.extending import overload
 
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
@@ -38,7 +39,34 @@ def kernel(function: Callable) -> Any:
 
 def entry(function: Callable) -> Any:
     """Compile a recursion to be called from Python, and keep it on disk."""
-    code = function.__code__.replace(co_freevars=("sources",))
-    closed = FunctionType(code, function.__globals__, function.__name__, None, (CellType(_SOURCES),))
+    return _njit(**_SHARED, cache=True)(_with_sources(function))
+
+
+def native(signature: Any, function: Callable) -> Any:
+    """Compile a function of numbers and pointers to be called by its address, and keep it on disk."""
+    options: Any = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}}
+    return numba.cfunc(signature, cache=True, **options)(_with_sources(function))
+
+
+def _with_sources(function: Callable) -> FunctionType:
+    """The function, with the hash of the sources among its closure variables."""
+    code, cells = function.__code__, function.__closure__ or ()
+    code = code.replace(co_freevars=(*code.co_freevars, "sources"))
+    closed = FunctionType(code, function.__globals__, function.__name__, None, (*cells, CellType(_SOURCES)))
     closed.__doc__, closed.__module__ = function.__doc__, function.__module__
-    return _njit(**_SHARED, cache=True)(closed)
+    return closed
+
+
+def by_shape(narrow: Any, wide: Any) -> Any:
+    """The function that calls one of two kernels: the second if its first argument is a tuple of one."""
+
+    def stub(*arguments):
+        raise NotImplementedError("this function is for compiled callers")
+
+    @overload(stub)
+    def choose(*arguments):
+        if len(arguments[0]) == 1:
+            return lambda *arguments: wide(*arguments)
+        return lambda *arguments: narrow(*arguments)
+
+    return stub

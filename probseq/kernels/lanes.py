@@ -4,7 +4,7 @@ Numba has no vector type, and its scalar loops keep a message of K numbers in me
 last one to be stored and read back. `Lanes(width)` is a register of that many doubles, which LLVM maps to SSE, AVX2,
 AVX-512 or NEON; K states take the next width that the processor likes. The width is given by a tuple of so many zeros,
 `shape`, whose type carries its length: functions are compiled once for each width. Offsets count doubles from the
-start of a C-contiguous array.
+start of a C-contiguous array, or from a pointer.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _pointer(context, builder, array_type, array, offset, width: int):
-    data = context.make_array(array_type)(context, builder, array).data
+    data = (
+        array
+        if isinstance(array_type, types.CPointer)
+        else context.make_array(array_type)(context, builder, array).data
+    )
     return builder.bitcast(builder.gep(data, [offset]), ir.VectorType(_DOUBLE, width).as_pointer())
 
 
@@ -392,7 +396,7 @@ def add_outer(typing_context, matrices, offset, a, b):
 
 @intrinsic
 def best_move(typing_context, lanes, matrices, offset, back, place):
-    """max_i (lane i + row i) of the padded matrix at offset; the i of each lane goes to back[place:], bytes.
+    """max_i (lane i + row i) of the padded matrix at offset; the i of each lane goes to the bytes at back[place:].
 
     A tie goes to the lower i.
     """
@@ -412,8 +416,8 @@ def best_move(typing_context, lanes, matrices, offset, back, place):
             return builder.select(wins, high[0], low[0]), builder.select(wins, high[1], low[1])
 
         best, places = _pairwise(options, better)
-        data = builder.gep(context.make_array(back)(context, builder, arguments[3]).data, [arguments[4]])
-        builder.store(places, builder.bitcast(data, small.as_pointer()), align=1)
+        there = builder.gep(arguments[3], [arguments[4]])
+        builder.store(places, builder.bitcast(there, small.as_pointer()), align=1)
         return best
 
     return lanes(lanes, matrices, types.int64, back, types.int64), generate

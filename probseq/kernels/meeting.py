@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from probseq.kernels.arithmetic import finish, message_size, predict, width_of
+from probseq.kernels.arithmetic import finish, message_size, width_of
 from probseq.kernels.blocks import BLOCK, count_blocks, new_block, prepare_draw
 from probseq.kernels.compiled import add_padded
-from probseq.kernels.jit import entry
+from probseq.kernels.jit import entry, kernel
 from probseq.kernels.passes import advance_blocks, combine_blocks
 
 
 @entry
-def advance_half(shape, direction, log_initial, log_transition, log_table, start, end, indices):
+def advance_half(kit, direction, log_initial, log_transition, log_table, start, end, indices):
     """Messages of one draw from the first step to the middle (direction 1) or from the last step to it (-1).
 
     Args:
@@ -26,17 +26,17 @@ def advance_half(shape, direction, log_initial, log_transition, log_table, start
         (value, carry, kept, block): the logarithm of what the last message, carry (width,), was divided by, NaN if the
         sequence needs `exact`; and the messages that `combine_half` wants of the other direction.
     """
-    draw = prepare_draw(shape, log_transition, log_table, indices)
-    blocks, size = count_blocks(start, end), message_size(shape)
+    draw = prepare_draw(kit, log_transition, log_table, indices)
+    blocks, size = count_blocks(start, end), message_size(kit)
     first, last = (0, blocks // 2 - 1) if direction > 0 else (blocks - 1, blocks // 2)
     carry, kept, work = np.zeros(size), np.empty((blocks, size)), new_block(size, draw)
-    block, value = advance_blocks(shape, draw, direction, start, end, first, last, log_initial, kept, carry, work)
+    block, value = advance_blocks(kit, draw, direction, start, end, first, last, log_initial, kept, carry, work)
     return value, carry, kept, block
 
 
 @entry
 def combine_half(
-    shape,
+    kit,
     direction,
     log_initial,
     log_transition,
@@ -57,20 +57,31 @@ def combine_half(
     carry: the message that `advance_half` brought to the middle in this direction; kept, block: from the other one.
     Returns weight * gamma (width,) of the last step visited.
     """
-    draw = prepare_draw(shape, log_transition, log_table, indices)
+    draw = prepare_draw(kit, log_transition, log_table, indices)
     blocks = count_blocks(start, end)
     if direction > 0:  # the other thread counts the move across the middle
         first, last = blocks // 2, blocks - 1
-        predict(shape, draw[3], carry, draw[0][0], block[3][0])
+        predict(width_of(kit), carry, draw[0][0], block[3][0])
     else:
         first, last = blocks // 2 - 1, 0
     by_row = indices[1] != 0 and not by_step
     xi = np.zeros(draw[0][0].size)
-    table = np.zeros(log_table.shape[0] * width_of(shape)) if by_row else emission.reshape(-1)
-    spare = new_block(message_size(shape), draw)
+    table = np.zeros(log_table.shape[0] * width_of(kit)) if by_row else emission.reshape(-1)
+    spare = new_block(message_size(kit), draw)
     rooms, counts, law = ((block, np.empty(BLOCK)), spare), (xi, by_row, table), log_initial
-    gamma = combine_blocks(shape, draw, direction, start, end, first, last, law, kept, carry, rooms, weight, counts)
-    finish(shape, draw[0], direction > 0, xi, transition)
+    gamma = combine_blocks(kit, draw, direction, start, end, first, last, law, kept, carry, rooms, weight, counts)
+    finish(kit, draw[0], direction > 0, xi, transition)
     if by_row:
-        add_padded(width_of(shape), table, emission)
+        add_padded(width_of(kit), table, emission)
     return gamma
+
+
+@kernel
+def predict(width, carry, matrices, start):
+    """Replace the scaled message in carry by its product with the matrix that begins at start."""
+    before = carry.copy()
+    for j in range(width):
+        carry[j] = 0.0
+    for i in range(width):
+        for j in range(width):
+            carry[j] += before[i] * matrices[start + i * width + j]

@@ -24,16 +24,16 @@ def copy(source, target):
 
 
 @kernel
-def first_message(shape, draw, direction, log_law, block, carry):
+def first_message(kit, draw, direction, log_law, block, carry):
     """Write the message of a sequence's first (direction 1) or last step to carry; return what it was divided by."""
     n, source, rows = block[0], block[1], block[2]
     if direction > 0:
-        return start_message(shape, log_law, rows[0], source, carry)
-    return start_message(shape, draw[4], rows[n - 1], source, carry)
+        return start_message(kit, log_law, rows[0], source, carry)
+    return start_message(kit, draw[4], rows[n - 1], source, carry)
 
 
 @kernel
-def advance_blocks(shape, draw, direction, start, end, first, last, log_law, kept, carry, work):
+def advance_blocks(kit, draw, direction, start, end, first, last, log_law, kept, carry, work):
     """Messages of one direction over blocks first .. last (in that order) of the sequence start .. end - 1.
 
     log_law (K,): logarithm of the initial law. kept (blocks, size): gets the message before each block, unless empty.
@@ -48,20 +48,20 @@ def advance_blocks(shape, draw, direction, start, end, first, last, log_law, kep
     scale = 0.0
     for k in range(first, last + direction, direction):
         at, n = block_range(start, end, k)
-        block, offset = load_block(shape, draw, at, n, block, tops)
+        block, offset = load_block(kit, draw, at, n, block, tops)
         scale += offset
         if k == begins:
-            scale += first_message(shape, draw, direction, log_law, block, carry)
+            scale += first_message(kit, draw, direction, log_law, block, carry)
         elif kept.shape[0]:
             copy(carry, kept[k])
-        scale += advance(shape, draw[3], direction, k == begins, matrices, block, carry)
+        scale += advance(kit, draw[3], direction, k == begins, matrices, block, carry)
         if not scale > -np.inf:
             break
     return block, scale
 
 
 @kernel
-def combine_blocks(shape, draw, direction, start, end, first, last, log_law, kept, carry, work, weight, counts):
+def combine_blocks(kit, draw, direction, start, end, first, last, log_law, kept, carry, work, weight, counts):
     """Expected counts of blocks first .. last (in that order), joining a running message with the stored ones.
 
     kept: what `advance_blocks` kept in the other direction. carry (size,): the message before block first if direction
@@ -73,43 +73,43 @@ def combine_blocks(shape, draw, direction, start, end, first, last, log_law, kep
     final = count_blocks(start, end) - 1
     ahead, against = draw[0] if direction > 0 else (draw[0][1], draw[0][0])
     xi, by_row, table = counts
-    next_carry, gamma = np.zeros(carry.size), np.zeros(width_of(shape))
+    next_carry, gamma = np.zeros(carry.size), np.zeros(width_of(kit))
     for k in range(first, last + direction, direction):
         at, n = block_range(start, end, k)
-        other = (0, other[1], other[2], other[3], other[4], other[5])
+        other = (0, other[1], other[2], other[3], other[4], other[5], other[6])
         next_begin = False
         if k != last:
             next_at, next_n = block_range(start, end, k + direction)
-            other, _ = load_block(shape, draw, next_at, next_n, other, other_tops)
+            other, _ = load_block(kit, draw, next_at, next_n, other, other_tops)
             next_begin = k + direction == (0 if direction < 0 else final)
             if next_begin:
-                first_message(shape, draw, -direction, log_law, other, next_carry)
+                first_message(kit, draw, -direction, log_law, other, next_carry)
             else:
                 copy(kept[k + direction], next_carry)
         begin = k == first and (direction > 0 or k == final)
         sums, matrices = (xi, by_row, table, at * draw[3], draw[3]), (ahead, against)
-        sweep(shape, direction, begin, matrices, block, carry, weight, sums, gamma, next_begin, other, next_carry)
+        sweep(kit, direction, begin, matrices, block, carry, weight, sums, gamma, next_begin, other, next_carry)
         block, other = other, block
     return gamma
 
 
 @kernel
-def filter_blocks(shape, draw, start, end, log_law, work, filtered, predictive):
+def filter_blocks(kit, draw, start, end, log_law, work, filtered, predictive):
     """Filtered states (T * K,) and predictive log densities (T,) of one sequence; its evidence, NaN if lost."""
     block, tops = work
-    size, count = message_size(shape), draw[3]
-    carry, chance = np.zeros(size), np.empty(width_of(shape))
+    size, count = message_size(kit), draw[3]
+    carry, chance = np.zeros(size), np.empty(width_of(kit))
     before, ahead = 0.0, 0.0
     for k in range(count_blocks(start, end)):
         at, n = block_range(start, end, k)
-        block, _ = load_block(shape, draw, at, n, block, tops)
-        ahead = first_message(shape, draw, 1, log_law, block, carry) if k == 0 else 0.0
-        value = ahead + advance(shape, draw[3], 1, k == 0, draw[0][0], block, carry)
+        block, _ = load_block(kit, draw, at, n, block, tops)
+        ahead = first_message(kit, draw, 1, log_law, block, carry) if k == 0 else 0.0
+        value = ahead + advance(kit, draw[3], 1, k == 0, draw[0][0], block, carry)
         if math.isnan(value):
             return value
         stored, scales = block[4], block[5]
         for s in range(n):
-            whole = plain(shape, stored, s * size, chance)
+            whole = plain(kit, stored, s * size, chance)
             if ahead + scales[s] == -np.inf or whole == 0.0:
                 forget(count, at + s, end, filtered, predictive)
                 return -np.inf
@@ -132,30 +132,30 @@ def forget(count, first, end, filtered, predictive):
 
 
 @kernel
-def sample_blocks(shape, draw, start, end, log_law, kept, work, uniforms, path):
+def sample_blocks(kit, draw, start, end, log_law, kept, work, uniforms, path):
     """Draw a path given the data, from the last step back, after `advance_blocks` went forward.
 
     kept, work: from `advance_blocks`; uniforms, path (T,).
     """
     block, tops = work
-    size, final = message_size(shape), count_blocks(start, end) - 1
+    size, final = message_size(kit), count_blocks(start, end) - 1
     A, transposed = draw[0]
-    state, carry, chance = np.int64(0), np.zeros(size), np.empty(width_of(shape))
+    state, carry, chance = np.int64(0), np.zeros(size), np.empty(width_of(kit))
     for k in range(final, -1, -1):
         at, n = block_range(start, end, k)
         if k < final:
-            block, _ = load_block(shape, draw, at, n, block, tops)
+            block, _ = load_block(kit, draw, at, n, block, tops)
             if k == 0:
-                first_message(shape, draw, 1, log_law, block, carry)
+                first_message(kit, draw, 1, log_law, block, carry)
             else:
                 copy(kept[k], carry)
-            advance(shape, draw[3], 1, k == 0, A, block, carry)
+            advance(kit, draw[3], 1, k == 0, A, block, carry)
         moves, stored = block[3], block[4]
         for s in range(n - 1, -1, -1):
             if at + s == end - 1:
-                plain(shape, stored, s * size, chance)
+                plain(kit, stored, s * size, chance)
             else:
-                weigh(shape, stored, s * size, transposed, moves[s + 1] + state * size, chance)
+                weigh(kit, stored, s * size, transposed, moves[s + 1] + state * size, chance)
             state = draw_state(chance, uniforms[at + s])
             path[at + s] = state
 

@@ -48,35 +48,7 @@ from probseq.kernels.lanes import (
 )
 
 TINY, SMALL, LARGE, HUGE = 1e-60, 1e-20, 1e20, 1e60
-FLOOR = 1e-260
-"""Least positive entry of a first message, whose law may hold entries of any size."""
-
 EIGHT = (0,) * 8
-
-
-@kernel
-def width_of(shape):
-    """Padded number of states."""
-    return len(shape)
-
-
-@kernel
-def message_size(shape):
-    """Doubles that a message takes."""
-    return len(shape)
-
-
-@kernel
-def matrix_tables(shape, log_transition):
-    """(A, A'), each (S * width * width,), padded with zeros, from log_transition (S, K, K)."""
-    width, moves, count = len(shape), log_transition.shape[0], log_transition.shape[1]
-    A, transposed = np.zeros(moves * width * width), np.zeros(moves * width * width)
-    for s in range(moves):
-        for i in range(count):
-            for j in range(count):
-                value = math.exp(log_transition[s, i, j])
-                A[(s * width + i) * width + j] = transposed[(s * width + j) * width + i] = value
-    return A, transposed
 
 
 @kernel
@@ -93,27 +65,6 @@ def relative(shape, log_table, count, first, n, likelihoods, tops):
 
 
 @kernel
-def start_message(shape, log_law, row, source, carry):
-    """Write the first message, exp(log_law) b, to carry; return the logarithm it was divided by; NaN for `exact`.
-
-    log_law (K,); b is source[row:].
-    """
-    size = 0.0
-    for k in range(log_law.size):
-        chance = math.exp(log_law[k])
-        value = chance * source[row + k]
-        if chance > 0.0 and source[row + k] > 0.0:
-            value = max(value, FLOOR)
-        carry[k] = value
-        size += value
-    if not TINY < size < np.inf:
-        return math.nan
-    for k in range(log_law.size):
-        carry[k] /= size
-    return math.log(size)
-
-
-@kernel
 def factor_of(size):
     """What brings a message of this sum back to one; NaN when rule (ii) cannot be vouched for."""
     return 1.0 / size if TINY < size < HUGE else math.nan
@@ -124,20 +75,20 @@ def advance(shape, count, direction, begin, matrices, block, carry):
     """Messages of one direction over a block of n steps; that of step s goes to stored[s * width:].
 
     Args:
-        count: K.
+        count: K, which only `wide` and `exact` want to know.
         direction: 1 forward, -1 backward.
         begin: carry holds the message of the first step visited, not of the step before it.
         matrices (S * width * width,): A for direction 1, A' for -1.
-        block: (n, source, rows (n,), moves (n + 1,), stored, scales (n,)): the likelihoods of step s are
-            source[rows[s]:], the matrix of the move into it starts at moves[s].
+        block: (n, source, rows (n,), moves (n + 1,), stored, scales (n,), room): the likelihoods of step s are
+            source[rows[s]:], the matrix of the move into it starts at moves[s]; room is for `wide` and `exact`.
         carry (width,): the last message before the block; ends as that of the last step visited.
 
     Returns:
         The logarithm of what the messages were divided by, as it stands after each step in scales; NaN if the
         sequence needs `exact`.
     """
-    n, source, rows, moves, stored, scales = block
-    width = carry.size
+    n, source, rows, moves, stored, scales, _ = block
+    width = len(shape)
     enter = 0 if direction > 0 else 1
     s = 0 if direction > 0 else n - 1
     u = load(carry, 0, shape)
@@ -178,11 +129,11 @@ def sweep(
         gamma_at_end (width,): gets weight * gamma of the last step visited.
         next_begin, next_block, next_carry: as in `advance`, against direction, over at most n steps, or none.
     """
-    n, source, rows, moves, stored, _ = block
-    next_n, next_source, next_rows, next_moves, next_stored, _ = next_block
+    n, source, rows, moves, stored, _, _ = block
+    next_n, next_source, next_rows, next_moves, next_stored, _, _ = next_block
     ahead, against = matrices
     xi, by_row, table, start, count = counts
-    width = carry.size
+    width = len(shape)
     enter = 0 if direction > 0 else 1
     s = 0 if direction > 0 else n - 1
     next_s = next_n - 1 if direction > 0 else 0
@@ -219,41 +170,3 @@ def sweep(
             next_s -= direction
     store(carry, 0, m)
     store(gamma_at_end, 0, gamma)
-
-
-@kernel
-def predict(shape, count, carry, matrices, start):
-    """Replace the message in carry by its product with the matrix that begins at start."""
-    store(carry, 0, product(load(carry, 0, shape), matrices, start))
-
-
-@kernel
-def plain(shape, stored, at, out):
-    """Write the message at stored[at:] to out (width,), as proportions; return their sum."""
-    u = load(stored, at, shape)
-    store(out, 0, u)
-    return total(u)
-
-
-@kernel
-def weigh(shape, stored, at, transposed, column, out):
-    """Write message(k) A(k, j) to out (width,); column is where row j of A' starts."""
-    store(out, 0, load(stored, at, shape) * load(transposed, column, shape))
-
-
-@kernel
-def unit(shape, count, carry):
-    """Write the prediction from which the backward pass sets out, one for each of K states, to carry."""
-    for k in range(count):
-        carry[k] = 1.0
-
-
-@kernel
-def finish(shape, matrices, in_order, xi, transition):
-    """Add xi, which lacks the factor A and is transposed unless in_order, to transition (S, K, K)."""
-    width, count, A = len(shape), transition.shape[1], matrices[0]
-    for s in range(transition.shape[0]):
-        for i in range(count):
-            for j in range(count):
-                at, across = (s * width + i) * width + j, (s * width + j) * width + i
-                transition[s, i, j] += A[at] * (xi[at] if in_order else xi[across])

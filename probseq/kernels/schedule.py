@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from probseq.kernels import compiled, decoding, meeting
-from probseq.kernels.arithmetic import exact_shape, scaled_shape
 from probseq.kernels.blocks import BLOCK
 from probseq.kernels.inputs import Floats, Inputs
+from probseq.kernels.kit import exact_kit, scaled_kit, shape_for
 from probseq.kernels.threads import run, thread_count
 
 WORTH_A_THREAD = 20_000
@@ -54,9 +54,9 @@ def add_counts(inputs: Inputs, weights: Floats, sums: Sums) -> None:
     paired = long_items(inputs)
     _count_pairs(inputs, paired, weights, sums)
 
-    def count(shape: Any, ranges: list[tuple[int, int]]) -> bool:
+    def count(kit: Any, ranges: list[tuple[int, int]]) -> bool:
         parts = [sums.own(inputs) if i else sums for i in range(len(ranges))]
-        tasks = [partial(_count, inputs, shape, part, weights, own) for part, own in zip(ranges, parts, strict=True)]
+        tasks = [partial(_count, inputs, kit, part, weights, own) for part, own in zip(ranges, parts, strict=True)]
         lost = run(tasks)
         for part in parts[1:]:
             sums.add(part)
@@ -92,9 +92,9 @@ def fill_simulated(inputs: Inputs, uniforms: Floats, paths: np.ndarray) -> None:
 
 def fill_viterbi(inputs: Inputs, log_prob: Floats, paths: np.ndarray) -> None:
     """Likeliest paths (B, T) and their log joint (B, N)."""
-    shape, room = scaled_shape(inputs.states), decoding.ROOM
+    climber, room = decoding.climber_for(shape_for(inputs.states)), decoding.ROOM
     arguments = *inputs.arrays, room, log_prob, paths
-    run([partial(decoding.viterbi_range, shape, *chunk, *arguments) for chunk in chunks(inputs)])
+    run([partial(decoding.viterbi_range, climber, *chunk, *arguments) for chunk in chunks(inputs)])
 
 
 def chunks(inputs: Inputs, without: list[int] | None = None) -> list[tuple[int, int]]:
@@ -129,29 +129,29 @@ def long_items(inputs: Inputs) -> list[int]:
 def _each(inputs: Inputs, loop: Any, outputs: tuple, evidence: Floats, paired: list[int] | None = None) -> None:
     """Run a loop whose sequences share no output."""
 
-    def every(shape: Any, ranges: list[tuple[int, int]]) -> bool:
-        return any(run([partial(loop, shape, *part, *inputs.arrays, *outputs) for part in ranges]))
+    def every(kit: Any, ranges: list[tuple[int, int]]) -> bool:
+        return any(run([partial(loop, kit, *part, *inputs.arrays, *outputs) for part in ranges]))
 
     _twice(inputs, every, evidence, paired or [])
 
 
 def _twice(inputs: Inputs, work: Any, evidence: Floats, paired: list[int]) -> None:
-    """Call work(shape, ranges) for scaled arithmetic, then for exact on the items whose evidence is NaN."""
-    lost = work(scaled_shape(inputs.states), chunks(inputs, paired))
+    """Call work(kit, ranges) for scaled arithmetic, then for exact on the items whose evidence is NaN."""
+    lost = work(scaled_kit(inputs.states), chunks(inputs, paired))
     if lost or paired:
         items = np.flatnonzero(np.isnan(evidence))
         starts = items[np.diff(items, prepend=-2) > 1]
         ends = items[np.diff(items, append=evidence.size + 1) > 1] + 1
-        work(exact_shape(inputs.states), list(zip(starts.tolist(), ends.tolist(), strict=True)))
+        work(exact_kit(inputs.states), list(zip(starts.tolist(), ends.tolist(), strict=True)))
 
 
-def _count(inputs: Inputs, shape: Any, part: tuple[int, int], weights: Floats, sums: Sums) -> int:
+def _count(inputs: Inputs, kit: Any, part: tuple[int, int], weights: Floats, sums: Sums) -> int:
     tables = sums.evidence, sums.initial, sums.transition, sums.emission
-    return compiled.count_range(shape, *part, *inputs.arrays, weights, sums.by_step, *tables)
+    return compiled.count_range(kit, *part, *inputs.arrays, weights, sums.by_step, *tables)
 
 
 def _count_pairs(inputs: Inputs, items: list[int], weights: Floats, sums: Sums) -> None:
-    shape, indices = scaled_shape(inputs.states), inputs.arrays[-1]
+    kit, indices = scaled_kit(inputs.states), inputs.arrays[-1]
     for item, forward, backward in _halves(inputs, items):
         b, n, law, tables, bounds = _one(inputs, item)
         value = _evidence_at_the_middle(inputs, item, forward, backward)
@@ -165,7 +165,7 @@ def _count_pairs(inputs: Inputs, items: list[int], weights: Floats, sums: Sums) 
             (1, forward, backward, parts[1]),
         ):
             results = weights[b, n], sums.by_step, part.transition[b], part.emission[b]
-            task = (shape, direction, law, *tables, *bounds, indices, carry, kept, block, *results)
+            task = (kit, direction, law, *tables, *bounds, indices, carry, kept, block, *results)
             tasks.append(partial(meeting.combine_half, *task))
         gamma, _ = run(tasks)
         sums.initial[b, n if sums.initial.shape[1] > 1 else 0] += gamma[: inputs.states]
@@ -177,8 +177,8 @@ def _halves(inputs: Inputs, items: list[int]):
     for item in items:
         _, _, law, tables, bounds = _one(inputs, item)
         arguments = (law, *tables, *bounds, inputs.arrays[-1])
-        shape = scaled_shape(inputs.states)
-        yield item, *run([partial(meeting.advance_half, shape, direction, *arguments) for direction in (1, -1)])
+        kit = scaled_kit(inputs.states)
+        yield item, *run([partial(meeting.advance_half, kit, direction, *arguments) for direction in (1, -1)])
 
 
 def _one(inputs: Inputs, item: int) -> tuple:
