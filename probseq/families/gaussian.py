@@ -221,8 +221,12 @@ class LogNormal(Family):
 
 
 def _table(values: Tensor, loc: Tensor, width: Tensor) -> Tensor:
-    deviation = (values.unsqueeze(-1) - loc.unsqueeze(-2)) * width.reciprocal().unsqueeze(-2)
-    return torch.addcmul(-width.log().unsqueeze(-2) - LOG_ROOT_TAU, deviation, deviation, value=-0.5)
+    constant, half = -width.log().unsqueeze(-2) - LOG_ROOT_TAU, (0.5**0.5 / width).unsqueeze(-2)
+    deviation = values.unsqueeze(-1) - loc.unsqueeze(-2)
+    if torch.is_grad_enabled() and (deviation.requires_grad or half.requires_grad):
+        return constant - (deviation * half).square()
+    deviation.mul_(half).square_()  # in place: fresh memory costs more than the arithmetic
+    return torch.sub(constant, deviation, out=deviation)
 
 
 class _Table(torch.autograd.Function):
