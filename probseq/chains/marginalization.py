@@ -25,6 +25,7 @@ from torch import Tensor
 
 from probseq.chains.enumeration import Enumerate, EnumeratedChain
 from probseq.chains.replay import Replay
+from probseq.chains.state_sequence import weighted_sum
 from probseq.errors import ModelError
 
 _MEASURING_DIM = -16  # left of any plate that a program may have
@@ -98,9 +99,7 @@ def read(program: Callable[..., Any], nesting: PlateNesting, *args: Any, **kwarg
 
 def log_factor(chain: EnumeratedChain) -> Tensor:
     """log p(x | all else) of one chain, weighted and scaled, with the dims of the plates around the program left."""
-    per_sequence = chain.law.evidence(chain.log_table)
-    weights = chain.law.weights
-    total = (per_sequence if weights is None else per_sequence * weights).sum(-1)
+    total = weighted_sum(chain.law.evidence(chain.log_table), chain.law.weights)
     if total.dim() == 0:
         return total * chain.scale
     total = total.unsqueeze(-1) * chain.scale

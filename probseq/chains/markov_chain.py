@@ -20,7 +20,7 @@ from probseq import kernels
 from probseq.chains.chain_evidence import evidence
 from probseq.chains.laws import log_probability
 from probseq.chains.state_posterior import StatePosterior
-from probseq.chains.state_sequence import StateSequence
+from probseq.chains.state_sequence import StateSequence, weighted_sum
 from probseq.errors import ModelError
 
 
@@ -170,7 +170,7 @@ class MarkovChain(StateSequence):
 
     def _weighted(self, per_sequence: Tensor) -> Tensor:
         """(..., N) -> (...,) sum over sequences, each times its weight."""
-        return per_sequence.sum(-1) if self.weights is None else (per_sequence * self.weights).sum(-1)
+        return weighted_sum(per_sequence, self.weights)
 
     def _summed_shape(self, value: Tensor) -> torch.Size:
         lead = torch.broadcast_shapes(value.shape[:-1], self.batch_shape[:-1])

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from probseq.chains.state_posterior import StatePosterior
 
 
+def weighted_sum(per_sequence: Tensor, weights: Tensor | None) -> Tensor:
+    """(...,) sum over sequences of (..., N), each times its weight; weight zero leaves out even an impossible one."""
+    if weights is None:
+        return per_sequence.sum(-1)
+    return torch.where(weights > 0, per_sequence * weights, 0.0).sum(-1)
+
+
 class StateSequence(TorchDistribution):
     """A law over flat, ragged state paths; final classes are `MarkovChain` and its siblings."""
 

@@ -25,6 +25,7 @@ from probseq import kernels
 from probseq.chains.initial_laws import FreeInitial, InitialLaw, StationaryInitial
 from probseq.chains.markov_chain import MarkovChain
 from probseq.chains.state_posterior import StatePosterior
+from probseq.chains.state_sequence import weighted_sum
 from probseq.chains.transition_laws import FreeTransitions, TransitionLaw
 from probseq.errors import ModelError
 from probseq.families.family import Family, Parameter
@@ -214,10 +215,9 @@ class HMM:
         emission = torch.from_numpy(counts.emission[0])
         if distinct.missing_row is not None:
             emission[distinct.missing_row] = 0.0
-        per_sequence = counts.evidence[0]
-        total = float(per_sequence.sum() if weights is None else (per_sequence * weights[0]).sum())
+        log_likelihood = weighted_sum(torch.from_numpy(counts.evidence[0]), series.weights)
         return ExpectedCounts(
-            total,
+            float(log_likelihood),
             torch.from_numpy(counts.initial[0].sum(0)),
             torch.from_numpy(counts.transition[0, 0]),
             distinct.rows,
@@ -261,7 +261,7 @@ class HMM:
         distinct = series.distinct()
         index = None if distinct.dense else distinct.index
         evidence = self.chain(parameters, series).evidence(self.log_table(parameters, series), index)
-        total = (evidence if series.weights is None else evidence * series.weights).sum()
+        total = weighted_sum(evidence, series.weights)
         return total + self.log_prior(parameters, series) if priors else total
 
     def coordinates(self, parameters: Mapping[str, Tensor]) -> Coordinates:

@@ -24,6 +24,7 @@ from probseq.chains.enumeration import EnumeratedChain
 from probseq.chains.marginalization import PlateNesting, log_factor, read
 from probseq.chains.path_posterior import posterior
 from probseq.chains.state_posterior import StatePosterior
+from probseq.chains.state_sequence import weighted_sum
 from probseq.errors import ModelError
 from probseq.sequences import Sequences
 
@@ -120,8 +121,8 @@ class ProgramModel:
             for chain in chains:
                 weights = None if chain.law.weights is None else chain.law.weights.numpy()[None]
                 found = kernels.expected_counts(**_arguments(chain), weights=weights)
-                evidence = found.evidence[0] if weights is None else found.evidence[0] * weights[0]
-                total += float(evidence.sum()) * float(chain.scale)
+                evidence = weighted_sum(torch.from_numpy(found.evidence[0]), chain.law.weights)
+                total += float(evidence) * float(chain.scale)
                 arrays = (found.initial[0], found.transition[0], found.emission[0])
                 counts[chain.name] = tuple(torch.from_numpy(array) * chain.scale for array in arrays)
         return ProgramCounts(total, counts)

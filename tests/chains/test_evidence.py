@@ -259,3 +259,21 @@ def test_a_long_series_neither_underflows_nor_drifts():
     top = values.argmax()
     expected = (steps - 1) * math.log(values[top]) + math.log(share[top])
     assert found == pytest.approx(expected, rel=1e-11)
+
+
+def test_a_weight_of_zero_leaves_an_impossible_sequence_out():
+    """Zero times log 0 is nothing, in the program and in the law of a path alone."""
+    weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    codes = torch.tensor([1, 0, 1, 1])  # state 0 moves to state 1 for certain, which emits zeros only
+    law = torch.tensor([[0.25, 0.75], [1.0, 0.0]], dtype=torch.float64)
+    initial = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    transition = torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    chain = MarkovChain(initial, transition, [2, 2], weights=weights)
+
+    def model():
+        state = pyro.sample("state", chain)
+        with pyro.plate("step", 4):
+            pyro.sample("y", dist.Bernoulli(law[state][..., 1]), obs=codes.double())
+
+    assert score(model) == pytest.approx(math.log(0.75), abs=1e-6)  # torch's Bernoulli is exact to 1e-7 only
+    assert float(chain.log_prob(torch.tensor([0, 1, 1, 0]))) == 0.0
