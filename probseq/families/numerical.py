@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import biject_to
+from torch.distributions.transforms import ExpTransform, SigmoidTransform, StickBreakingTransform
 
 if TYPE_CHECKING:
     from probseq.families.family import Parameter
@@ -33,7 +34,9 @@ SHORTEST = 2.0**-MAX_HALVINGS
 UNRESOLVED = 1e-9  # a predicted rise, relative to the objective, that rounding may hide
 DONE = 1e-22  # one that stands for a relative step of 1e-11
 ARMIJO = 1e-4
-FAR = 600.0  # a boundary value starts this far out, where exp() still has a number for it
+BOUNDED = (ExpTransform, SigmoidTransform, StickBreakingTransform)
+FAR = 300.0  # a value on or next to a boundary starts this far out, where exp(-2 FAR), a curvature, is still a number
+LONGEST = 100.0  # a step along any axis of curvature: out there the curvature has vanished and says nothing of the way
 
 
 def maximise(
@@ -125,7 +128,7 @@ class _Coordinates:
     def pack(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """(K, width), or (width,) when something is shared."""
         lead = (-1,) if self.shared else (next(iter(parameters.values())).shape[0], -1)
-        parts = [self.transforms[name].inv(parameters[name]).reshape(lead) for name in self.shapes]
+        parts = [_in_reach(transform, parameters[name]).reshape(lead) for name, transform in self.transforms.items()]
         return torch.cat(parts, -1).nan_to_num(nan=0.0, posinf=FAR, neginf=-FAR).clamp(-1e300, 1e300).detach()
 
     def unpack(self, coordinates: Tensor) -> dict[str, Tensor]:
@@ -136,6 +139,13 @@ class _Coordinates:
             name: self.transforms[name](part.reshape(*lead, *shape))
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
+
+
+def _in_reach(transform: Any, value: Tensor) -> Tensor:
+    """The unconstrained coordinates of a value, those of a bounded one no further out than FAR."""
+    free = transform.inv(value)
+    bounded = isinstance(getattr(transform, "base_transform", transform), BOUNDED)
+    return free.clamp(-FAR, FAR) if bounded else free
 
 
 def _newton(derivatives: Derivatives, start: Tensor, divisor: Tensor) -> Tensor:
@@ -194,7 +204,8 @@ def _ascent(gradient: Tensor, hessian: Tensor, active: Tensor) -> tuple[Tensor, 
     concave = (curvature > 0).all(-1)
     floor = (1e-10 * curvature.abs().amax(-1, keepdim=True)).clamp(min=1e-300)
     along = (axes.mT @ torch.where(active.unsqueeze(-1), gradient, 0.0).unsqueeze(-1)).squeeze(-1)
-    return (axes @ (along / curvature.abs().maximum(floor)).unsqueeze(-1)).squeeze(-1), concave
+    strides = (along / curvature.abs().maximum(floor)).clamp(-LONGEST, LONGEST)
+    return (axes @ strides.unsqueeze(-1)).squeeze(-1), concave
 
 
 def _lbfgs(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:

@@ -70,11 +70,15 @@ class Climber:
     def climb(self, parameters: Parameters, report: Report | None) -> Climb:
         model: Any = self.model
         series, trace = self.series, []
-        kept, log_likelihood = parameters, -math.inf
+        kept, log_likelihood, moved = parameters, -math.inf, False
         try:
             while True:
                 counts = model.expect(parameters, series)
                 objective = counts.log_likelihood + (float(model.log_prior(parameters, series)) if self.priors else 0.0)
+                if objective == -math.inf < counts.log_likelihood and not (trace or moved):
+                    moved = True  # a start on the edge of a prior: the M-step leaves it
+                    parameters = model.maximise(parameters, counts, self.priors, series)
+                    continue
                 if not math.isfinite(objective):
                     reason = model.degenerate(parameters, series) or f"the log-likelihood became {objective}"
                     return Climb(kept, log_likelihood, trace or [math.nan], reason, False, failed=True)
