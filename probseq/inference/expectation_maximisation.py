@@ -149,8 +149,9 @@ def _polished(climb: Climb, model: HMM | ProgramModel, series: Sequences, priors
     found = polish(model, climb.parameters, series, priors)
     if found is None or found[1] <= climb.objective[-1]:
         return climb
-    parameters, objective = found
+    parameters, objective, flat = found
     log_likelihood = model.expect(parameters, series).log_likelihood
-    reason = f"{climb.stop_reason}; polished by L-BFGS, {objective - climb.objective[-1]:.1e} nats gained"
+    where = " to a maximum" if flat and not climb.converged else ""
+    reason = f"{climb.stop_reason}; polished by L-BFGS{where}, {objective - climb.objective[-1]:.1e} nats gained"
     trace = [*climb.objective, objective]
-    return Climb(parameters, log_likelihood, trace, reason, climb.converged)
+    return Climb(parameters, log_likelihood, trace, reason, climb.converged or flat)

@@ -20,11 +20,14 @@ from probseq.sequences import Sequences
 
 MAX_ITERATIONS = 500
 
+FLAT = 1e-3
+"""Nats per unit of any coordinate: a gradient below it is that of a maximum."""
+
 
 def polish(
     model: HMM | ProgramModel, parameters: dict[str, Tensor], series: Sequences, priors: bool
-) -> tuple[dict[str, Tensor], float] | None:
-    """Parameters with a higher objective and that objective, or None where none was found.
+) -> tuple[dict[str, Tensor], float, bool] | None:
+    """Parameters with a higher objective, that objective, and whether it is flat there; None where none was found.
 
     Args:
         model: bound to the series.
@@ -51,7 +54,8 @@ def polish(
     better = {name: value.detach() for name, value in coordinates.unpack(torch.from_numpy(found.x)).items()}
     if model.degenerate(better, series) is not None:
         return None
-    return better, -float(found.fun) * series.total_steps
+    flat = float(np.abs(found.jac).max()) * series.total_steps < FLAT
+    return better, -float(found.fun) * series.total_steps, flat
 
 
 def _loss(objective: Callable[[Tensor], Tensor], scale: float) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
