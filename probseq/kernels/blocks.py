@@ -46,16 +46,25 @@ def new_block(size, draw):
 
 @kernel
 def load_block(kit, draw, first, n, block, tops):
-    """Fill a block with steps first .. first + n - 1; return it and the sum of the likelihoods' largest logarithms."""
+    """Fill a block with steps first .. first + n - 1, and tops with the largest log-likelihood of each; the block."""
     _, source, rows, moves, stored, scales, room = block
     _, (flat, _, table_tops), indices, count, _ = draw
     if indices[1] == 0:
         relative(kit, flat, count, first, n, source, tops)
     load_indices(message_size(kit), width_of(kit), indices, first, n, rows, moves, table_tops, tops)
-    offset = 0.0
-    for s in range(n):
-        offset += tops[s]
-    return (n, source, rows, moves, stored, scales, room), offset
+    return n, source, rows, moves, stored, scales, room
+
+
+@kernel
+def summed(values, n):
+    """Sum of the first n values, four at a time: additions that do not wait for each other."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a, b, c, d = a + values[i], b + values[i + 1], c + values[i + 2], d + values[i + 3]
+    for i in range(whole, n):
+        a += values[i]
+    return (a + b) + (c + d)
 
 
 @kernel

@@ -56,7 +56,8 @@ def count_range(
 ):
     """Evidence (B, N) and expected counts of items first .. last - 1, added to those of the other items.
 
-    initial (B, I, K), transition (B, S, K, K); emission (B, R, K), or (B, T, K) by step.
+    initial (B, I, K), transition (B, S, K, K), emission (B, R, K); without an index, or by_step, emission is (B, T, K)
+    and overwritten. weights (B, N); none means ones.
     """
     N, size, lost = offsets.size - 1, message_size(kit), 0
     by_row = indices[1] != 0 and not by_step
@@ -70,11 +71,15 @@ def count_range(
             at = n if log_initial.shape[1] > 1 else 0
             evidence[b, n] = 0.0
             if end > start:
+                weight = weights[b, n] if weights.size else 1.0
                 value, gamma = count_sequence(
-                    kit, draw, start, end, log_initial[b, at], work, spare, weights[b, n], (xi, by_row, table)
+                    kit, draw, start, end, log_initial[b, at], work, spare, weight, (xi, by_row, table)
                 )
                 evidence[b, n] = value
                 lost += math.isnan(value)
+                if value == -np.inf and not by_row:
+                    for i in range(start * draw[3], end * draw[3]):
+                        table[i] = 0.0
                 for k in range(draw[3]):
                     initial[b, at, k] += gamma[k]
         finish(kit, draw[0], False, xi, transition[b])

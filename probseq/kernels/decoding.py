@@ -16,10 +16,11 @@ from functools import cache
 import numpy as np
 from numba import types
 
+from probseq.kernels.across import best_move, peak
 from probseq.kernels.bits import row_at
 from probseq.kernels.jit import by_shape, entry, kernel
 from probseq.kernels.kit import address_of, invoke, width_for
-from probseq.kernels.lanes import all_below, best_move, load, load_row, peak, spread, store
+from probseq.kernels.lanes import all_below, load, load_row, spread, store
 
 ROOM = 1 << 28
 LEVEL = 256  # steps between two subtractions of the maximum

@@ -16,20 +16,10 @@ import math
 
 import numpy as np
 
+from probseq.kernels.across import peak, total
 from probseq.kernels.bits import LN2, LN2_HIGH, LN2_LOW, LOG2_E, ZERO
 from probseq.kernels.jit import kernel
-from probseq.kernels.lanes import (
-    choose,
-    exponent_of,
-    exponential,
-    larger,
-    load,
-    peak,
-    power_of_two,
-    spread,
-    store,
-    total,
-)
+from probseq.kernels.lanes import choose, exponent_of, exponential, larger, load, power_of_two, spread, store
 
 NONE = float(ZERO)
 EIGHT = (0,) * 8
@@ -57,7 +47,7 @@ def split(log_values, first, stride, count, top, message, at):
 
 
 def tables(width, log_transition, moves, count, A, transposed):
-    """Fill A and A', zeros, from log_transition (S * K * K,): a row is a message, 2 * width doubles, a matrix width rows."""
+    """Fill A and A', zeros, from log_transition (S * K * K,); a row is a message, and a matrix is width rows."""
     for s in range(moves):
         for i in range(count):
             at, row = (s * width + i) * 2 * width, (s * count + i) * count

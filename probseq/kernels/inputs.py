@@ -95,9 +95,9 @@ def prepare(
     emission_index: ArrayLike | None = None,
     transition_index: ArrayLike | None = None,
 ) -> Inputs:
-    """Check shapes, indices and tables, and lay them out for the compiled code.
+    """Check shapes and indices, and lay all out for the compiled code.
 
-    A dense table is not scanned here: a NaN in it surfaces as a NaN evidence, which `refuse_nan` turns into an error.
+    Tables are not scanned: a NaN in one surfaces as a NaN evidence, which `refuse_nan` turns into an error.
 
     Raises:
         ValueError: a shape, an index or a value that no recursion could use.
@@ -120,18 +120,17 @@ def prepare(
     moves = _index(transition_index, transition.shape[1], steps, "transition_index")
     if moves.width == 0 and transition.shape[1] != 1:
         raise ValueError(f"transition_index must be given for {transition.shape[1]} matrices, got None; pass one.")
-    inputs = Inputs(initial, transition, table, bounds, emission, moves)
-    _refuse(inputs, with_table=emission.width != 0)
-    return inputs
+    return Inputs(initial, transition, table, bounds, emission, moves)
 
 
 def refuse_nan(inputs: Inputs, evidence: Floats) -> None:
     """Raise the ValueError that explains a NaN evidence, if there is one."""
     if np.isnan(evidence).any():
-        _refuse(inputs, with_table=True)
+        refuse_bad(inputs, with_table=True)
 
 
-def _refuse(inputs: Inputs, with_table: bool) -> None:
+def refuse_bad(inputs: Inputs, with_table: bool) -> None:
+    """Raise a ValueError for a NaN or +inf in the laws, and in the log table if asked."""
     named = {"log_initial": inputs.log_initial, "log_transition": inputs.log_transition}
     if with_table:
         named["log_table"] = inputs.log_table
@@ -148,7 +147,8 @@ def _floats(values: ArrayLike) -> Floats:
 
 def _offsets(offsets: ArrayLike) -> NDArray[np.int64]:
     bounds = np.ascontiguousarray(offsets, dtype=np.int64)
-    if bounds.ndim != 1 or bounds.size == 0 or bounds[0] != 0 or (bounds[1:] < bounds[:-1]).any():
+    rises = bounds.ndim == 1 and bounds.size > 0 and bounds[0] == 0 <= bounds[-1]
+    if not rises or (bounds.size > 2 and (bounds[1:] < bounds[:-1]).any()):
         raise ValueError(f"offsets must rise from 0 to T, got {bounds}; use the cumulative lengths, with a leading 0.")
     return read_only(bounds)
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from probseq.kernels.arithmetic import advance, message_size, plain, start_message, sweep, weigh, width_of
-from probseq.kernels.blocks import block_range, count_blocks, load_block
+from probseq.kernels.blocks import block_range, count_blocks, load_block, summed
 from probseq.kernels.jit import kernel
 
 
@@ -48,8 +48,8 @@ def advance_blocks(kit, draw, direction, start, end, first, last, log_law, kept,
     scale = 0.0
     for k in range(first, last + direction, direction):
         at, n = block_range(start, end, k)
-        block, offset = load_block(kit, draw, at, n, block, tops)
-        scale += offset
+        block = load_block(kit, draw, at, n, block, tops)
+        scale += summed(tops, n)
         if k == begins:
             scale += first_message(kit, draw, direction, log_law, block, carry)
         elif kept.shape[0]:
@@ -80,7 +80,7 @@ def combine_blocks(kit, draw, direction, start, end, first, last, log_law, kept,
         next_begin = False
         if k != last:
             next_at, next_n = block_range(start, end, k + direction)
-            other, _ = load_block(kit, draw, next_at, next_n, other, other_tops)
+            other = load_block(kit, draw, next_at, next_n, other, other_tops)
             next_begin = k + direction == (0 if direction < 0 else final)
             if next_begin:
                 first_message(kit, draw, -direction, log_law, other, next_carry)
@@ -102,7 +102,7 @@ def filter_blocks(kit, draw, start, end, log_law, work, filtered, predictive):
     before, ahead = 0.0, 0.0
     for k in range(count_blocks(start, end)):
         at, n = block_range(start, end, k)
-        block, _ = load_block(kit, draw, at, n, block, tops)
+        block = load_block(kit, draw, at, n, block, tops)
         ahead = first_message(kit, draw, 1, log_law, block, carry) if k == 0 else 0.0
         value = ahead + advance(kit, draw[3], 1, k == 0, draw[0][0], block, carry)
         if math.isnan(value):
@@ -144,7 +144,7 @@ def sample_blocks(kit, draw, start, end, log_law, kept, work, uniforms, path):
     for k in range(final, -1, -1):
         at, n = block_range(start, end, k)
         if k < final:
-            block, _ = load_block(kit, draw, at, n, block, tops)
+            block = load_block(kit, draw, at, n, block, tops)
             if k == 0:
                 first_message(kit, draw, 1, log_law, block, carry)
             else:

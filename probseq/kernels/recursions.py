@@ -20,9 +20,10 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probseq.kernels.inputs import Floats, Inputs, prepare, read_only, refuse_nan
+from probseq.kernels.inputs import Floats, Inputs, prepare, read_only, refuse_bad, refuse_nan
 
 Paths = NDArray[np.int32]
+_ONES = read_only(np.empty((0, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,6 @@ def evidence(
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
     result = np.empty((inputs.draws, inputs.count))
     _schedule().fill_evidence(inputs, result)
-    refuse_nan(inputs, result)
     return result
 
 
@@ -70,9 +70,9 @@ def expected_counts(
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
     result = ExpectedCounts(
         evidence=np.empty((inputs.draws, inputs.count)),
-        initial=np.zeros_like(inputs.log_initial),
-        transition=np.zeros_like(inputs.log_transition),
-        emission=np.zeros_like(inputs.log_table),
+        initial=np.zeros(inputs.log_initial.shape),
+        transition=np.zeros(inputs.log_transition.shape),
+        emission=(np.zeros if inputs.emission.width else np.empty)(inputs.log_table.shape),
     )
     _count(inputs, weights, False, result)
     return result
@@ -97,7 +97,6 @@ def filtered(
     predictive = np.empty((inputs.draws, inputs.steps))
     result = np.empty((inputs.draws, inputs.count))
     _schedule().fill_filtered(inputs, result, states, predictive)
-    refuse_nan(inputs, result)
     return states, predictive
 
 
@@ -113,9 +112,9 @@ def smoothed(
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
     result = ExpectedCounts(
         evidence=np.empty((inputs.draws, inputs.count)),
-        initial=np.zeros_like(inputs.log_initial),
-        transition=np.zeros_like(inputs.log_transition),
-        emission=np.zeros((inputs.draws, inputs.steps, inputs.states)),
+        initial=np.zeros(inputs.log_initial.shape),
+        transition=np.zeros(inputs.log_transition.shape),
+        emission=np.empty((inputs.draws, inputs.steps, inputs.states)),
     )
     _count(inputs, None, True, result)
     return result.emission
@@ -136,6 +135,7 @@ def viterbi(
         log_prob (B, N): log p(x, path), nats; -inf for an impossible sequence
     """
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    refuse_bad(inputs, with_table=inputs.emission.width != 0)
     paths = np.empty((inputs.draws, inputs.steps), np.int32)
     log_prob = np.empty((inputs.draws, inputs.count))
     _schedule().fill_viterbi(inputs, log_prob, paths)
@@ -163,7 +163,6 @@ def sample_paths(
     paths = np.empty((inputs.draws, inputs.steps), np.int32)
     result = np.empty((inputs.draws, inputs.count))
     _schedule().fill_samples(inputs, points, result, paths)
-    refuse_nan(inputs, result)
     return paths
 
 
@@ -182,17 +181,17 @@ def simulate_paths(
     inputs = prepare(log_initial, log_transition, table, offsets, np.zeros(steps, np.uint8), transition_index)
     points = _per_draw(uniforms, (inputs.draws, inputs.steps), "uniforms")
     paths = np.empty((inputs.draws, inputs.steps), np.int32)
+    refuse_bad(inputs, with_table=False)
     _schedule().fill_simulated(inputs, points, paths)
     return paths
 
 
 def _count(inputs: Inputs, weights: ArrayLike | None, by_step: bool, result: ExpectedCounts) -> None:
     shape = (inputs.draws, inputs.count)
-    per_sequence = np.ones(shape) if weights is None else _per_draw(weights, shape, "weights")
+    per_sequence = _ONES if weights is None else _per_draw(weights, shape, "weights")
     schedule = _schedule()
     sums = schedule.Sums(result.evidence, result.initial, result.transition, result.emission, by_step)
     schedule.add_counts(inputs, per_sequence, sums)
-    refuse_nan(inputs, result.evidence)
 
 
 def _per_draw(values: ArrayLike, shape: tuple[int, int], name: str) -> Floats:

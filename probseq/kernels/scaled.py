@@ -31,21 +31,9 @@ import math
 
 import numpy as np
 
+from probseq.kernels.across import add_outer, peak, product, total
 from probseq.kernels.jit import kernel
-from probseq.kernels.lanes import (
-    add_outer,
-    any_between,
-    choose,
-    exponential,
-    load,
-    load_row,
-    peak,
-    product,
-    spread,
-    store,
-    store_row,
-    total,
-)
+from probseq.kernels.lanes import any_between, choose, exponential, load, load_row, spread, store, store_row
 
 TINY, SMALL, LARGE, HUGE = 1e-60, 1e-20, 1e20, 1e60
 EIGHT = (0,) * 8

@@ -14,7 +14,7 @@ import numpy as np
 
 from probseq.kernels import compiled, decoding, meeting
 from probseq.kernels.blocks import BLOCK
-from probseq.kernels.inputs import Floats, Inputs
+from probseq.kernels.inputs import Floats, Inputs, refuse_nan
 from probseq.kernels.kit import exact_kit, scaled_kit, shape_for
 from probseq.kernels.threads import run, thread_count
 
@@ -35,6 +35,11 @@ class Sums:
     emission: Floats
     by_step: bool
 
+    @property
+    def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """The four tables."""
+        return self.evidence, self.initial, self.transition, self.emission
+
     def own(self, inputs: Inputs) -> Sums:
         """Sums of a thread's own; a table with a row for each step is shared, for no two sequences write one row."""
         shared = self.by_step or inputs.emission.width == 0
@@ -50,19 +55,14 @@ class Sums:
 
 
 def add_counts(inputs: Inputs, weights: Floats, sums: Sums) -> None:
-    """Evidence and weighted expected counts of every sequence."""
+    """Evidence and weighted expected counts of every sequence; weights (B, N), or (0, 0) for ones."""
     paired = long_items(inputs)
-    _count_pairs(inputs, paired, weights, sums)
-
-    def count(kit: Any, ranges: list[tuple[int, int]]) -> bool:
-        parts = [sums.own(inputs) if i else sums for i in range(len(ranges))]
-        tasks = [partial(_count, inputs, kit, part, weights, own) for part, own in zip(ranges, parts, strict=True)]
-        lost = run(tasks)
-        for part in parts[1:]:
-            sums.add(part)
-        return any(lost)
-
-    _twice(inputs, count, sums.evidence, paired)
+    if paired:
+        _count_pairs(inputs, paired, weights, sums)
+    lost = _count(inputs, scaled_kit(inputs.states), chunks(inputs, paired), weights, sums)
+    if lost or paired:
+        _count(inputs, exact_kit(inputs.states), _lost_ranges(sums.evidence), weights, sums)
+        refuse_nan(inputs, sums.evidence)
 
 
 def fill_evidence(inputs: Inputs, evidence: Floats) -> None:
@@ -70,17 +70,17 @@ def fill_evidence(inputs: Inputs, evidence: Floats) -> None:
     paired = long_items(inputs)
     for item, forward, backward in _halves(inputs, paired):
         evidence.flat[item] = _evidence_at_the_middle(inputs, item, forward, backward)
-    _each(inputs, compiled.evidence_range, (evidence,), evidence, paired)
+    _fill(inputs, compiled.evidence_range, (evidence,), evidence, paired)
 
 
 def fill_filtered(inputs: Inputs, evidence: Floats, filtered: Floats, predictive: Floats) -> None:
     """Filtered states (B, T, K), predictive log densities (B, T) and evidence (B, N)."""
-    _each(inputs, compiled.filter_range, (evidence, filtered, predictive), evidence)
+    _fill(inputs, compiled.filter_range, (evidence, filtered, predictive), evidence, [])
 
 
 def fill_samples(inputs: Inputs, uniforms: Floats, evidence: Floats, paths: np.ndarray) -> None:
     """Paths (B, T) drawn from the posterior by uniforms (B, T); -1 in impossible sequences, whose evidence is -inf."""
-    _each(inputs, compiled.sample_range, (uniforms, evidence, paths), evidence)
+    _fill(inputs, compiled.sample_range, (uniforms, evidence, paths), evidence, [])
 
 
 def fill_simulated(inputs: Inputs, uniforms: Floats, paths: np.ndarray) -> None:
@@ -126,28 +126,43 @@ def long_items(inputs: Inputs) -> list[int]:
     return [b * inputs.count + n for b in range(inputs.draws) for n in within]
 
 
-def _each(inputs: Inputs, loop: Any, outputs: tuple, evidence: Floats, paired: list[int] | None = None) -> None:
-    """Run a loop whose sequences share no output."""
-
-    def every(kit: Any, ranges: list[tuple[int, int]]) -> bool:
-        return any(run([partial(loop, kit, *part, *inputs.arrays, *outputs) for part in ranges]))
-
-    _twice(inputs, every, evidence, paired or [])
-
-
-def _twice(inputs: Inputs, work: Any, evidence: Floats, paired: list[int]) -> None:
-    """Call work(kit, ranges) for scaled arithmetic, then for exact on the items whose evidence is NaN."""
-    lost = work(scaled_kit(inputs.states), chunks(inputs, paired))
+def _fill(inputs: Inputs, loop: Any, outputs: tuple, evidence: Floats, paired: list[int]) -> None:
+    """Run a loop whose sequences share no output, by scaled and where that is not enough by exact arithmetic."""
+    lost = _each(loop, scaled_kit(inputs.states), chunks(inputs, paired), (*inputs.arrays, *outputs))
     if lost or paired:
-        items = np.flatnonzero(np.isnan(evidence))
-        starts = items[np.diff(items, prepend=-2) > 1]
-        ends = items[np.diff(items, append=evidence.size + 1) > 1] + 1
-        work(exact_kit(inputs.states), list(zip(starts.tolist(), ends.tolist(), strict=True)))
+        _each(loop, exact_kit(inputs.states), _lost_ranges(evidence), (*inputs.arrays, *outputs))
+        refuse_nan(inputs, evidence)
 
 
-def _count(inputs: Inputs, kit: Any, part: tuple[int, int], weights: Floats, sums: Sums) -> int:
-    tables = sums.evidence, sums.initial, sums.transition, sums.emission
-    return compiled.count_range(kit, *part, *inputs.arrays, weights, sums.by_step, *tables)
+def _each(loop: Any, kit: Any, ranges: list[tuple[int, int]], arguments: tuple) -> bool:
+    """Whether a loop over ranges of items, one for each thread, lost any."""
+    if len(ranges) == 1:
+        return loop(kit, *ranges[0], *arguments) > 0
+    return any(run([partial(loop, kit, *part, *arguments) for part in ranges]))
+
+
+def _count(inputs: Inputs, kit: Any, ranges: list[tuple[int, int]], weights: Floats, sums: Sums) -> bool:
+    """Whether the loop of counts, each thread with sums of its own, lost any item."""
+    arguments = *inputs.arrays, weights, sums.by_step
+    if len(ranges) == 1:
+        return compiled.count_range(kit, *ranges[0], *arguments, *sums.arrays) > 0
+    parts = [sums.own(inputs) if i else sums for i in range(len(ranges))]
+    tasks = [
+        partial(compiled.count_range, kit, *part, *arguments, *own.arrays)
+        for part, own in zip(ranges, parts, strict=True)
+    ]
+    lost = any(run(tasks))
+    for part in parts[1:]:
+        sums.add(part)
+    return lost
+
+
+def _lost_ranges(evidence: Floats) -> list[tuple[int, int]]:
+    """Runs of items whose evidence is NaN."""
+    items = np.flatnonzero(np.isnan(evidence))
+    starts = items[np.diff(items, prepend=-2) > 1]
+    ends = items[np.diff(items, append=evidence.size + 1) > 1] + 1
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def _count_pairs(inputs: Inputs, items: list[int], weights: Floats, sums: Sums) -> None:
@@ -164,7 +179,8 @@ def _count_pairs(inputs: Inputs, items: list[int], weights: Floats, sums: Sums) 
             (-1, backward, forward, parts[0]),
             (1, forward, backward, parts[1]),
         ):
-            results = weights[b, n], sums.by_step, part.transition[b], part.emission[b]
+            weight = weights[b, n] if weights.size else 1.0
+            results = weight, sums.by_step, part.transition[b], part.emission[b]
             task = (kit, direction, law, *tables, *bounds, indices, carry, kept, block, *results)
             tasks.append(partial(meeting.combine_half, *task))
         gamma, _ = run(tasks)

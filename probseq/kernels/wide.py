@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
+from probseq.kernels.across import total
 from probseq.kernels.jit import kernel
-from probseq.kernels.lanes import any_between, exponential, load, spread, store, total
+from probseq.kernels.lanes import any_between, exponential, load, spread, store
 from probseq.kernels.scaled import LARGE, SMALL, TINY, factor_of
 
 WIDE = (0,) * 16

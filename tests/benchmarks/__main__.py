@@ -1,6 +1,6 @@
 """Run every comparison, print it, and write results.json and results.md beside this file.
 
-    python -m tests.benchmarks [--quick]
+python -m tests.benchmarks [--quick]
 """
 
 from __future__ import annotations

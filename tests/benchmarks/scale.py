@@ -1,6 +1,6 @@
 """One EM iteration on two-state DNA of any length: nanoseconds a base and peak memory, in a process of its own.
 
-    python -m tests.benchmarks.scale 100000000
+python -m tests.benchmarks.scale 100000000
 """
 
 from __future__ import annotations
