@@ -54,13 +54,13 @@ def _against_peers(label: str, states: int, lengths: list[int]) -> list[dict[str
     problem = contenders.gaussian_problem(states, lengths)
     calls = {"probseq": contenders.probseq_calls(problem)}
     calls["hmmlearn scaling"] = contenders.hmmlearn_calls(problem, "scaling")
-    if states * states * sum(lengths) <= 64 * 10**6:
+    if states * states * sum(lengths) <= 2 * 10**7:
         calls["hmmlearn log"] = contenders.hmmlearn_calls(problem, "log")
     calls["dynamax x64"] = contenders.dynamax_calls(problem)
     rows = []
     for work in ("e_step", "em", "viterbi"):
         takers = {name: made[work] for name, made in calls.items() if work in made}
-        rows += _rows(work, label, states, sum(lengths), take_turns(takers, budget=10.0), TARGETS)
+        rows += _rows(work, label, states, sum(lengths), take_turns(takers, budget=4.0), TARGETS)
     return rows
 
 
@@ -87,7 +87,7 @@ def _rows(
 def _pair(work: str, label: str, calls: dict[str, Any], target: float) -> list[dict[str, Any]]:
     steps = int(label.split("=")[1].replace(",", ""))
     (peer,) = [name for name in calls if name != "probseq"]
-    return _rows(work, label, 4, steps, take_turns(calls, budget=60.0), {(peer, work): {4: target}} if steps else {})
+    return _rows(work, label, 4, steps, take_turns(calls, budget=20.0), {(peer, work): {4: target}} if steps else {})
 
 
 def _scale(steps: int) -> dict[str, float]:
