@@ -31,8 +31,8 @@ _INT, _LONG, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 
 
 def lanes_for(states: int) -> tuple[int, ...]:
-    """The tuple that stands for the narrowest lanes that hold the states: 2, 4, or a multiple of 8."""
-    return (0,) * (2 if states <= 2 else 4 if states <= 4 else (states + 7) // 8 * 8)
+    """The tuple that stands for the narrowest lanes that hold the states: a power of two."""
+    return (0,) * max(2, 1 << (states - 1).bit_length())
 
 
 class Lanes(types.Type):

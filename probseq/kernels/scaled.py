@@ -36,7 +36,7 @@ from probseq.kernels.jit import kernel
 from probseq.kernels.lanes import any_between, choose, exponential, load, load_row, spread, store, store_row
 
 TINY, SMALL, LARGE, HUGE = 1e-60, 1e-20, 1e20, 1e60
-EIGHT = (0,) * 8
+EIGHT, SIXTEEN = (0,) * 8, (0,) * 16
 
 
 @kernel
@@ -117,7 +117,7 @@ def sweep(
         gamma_at_end (width,): gets weight * gamma of the last step visited.
         next_begin, next_block, next_carry: as in `advance`, against direction, over at most n steps, or none.
     """
-    n, source, rows, moves, stored, _, _ = block
+    n, source, rows, moves, stored, _, room = block
     next_n, next_source, next_rows, next_moves, next_stored, _, _ = next_block
     ahead, against = matrices
     xi, by_row, table, start, count = counts
@@ -126,7 +126,7 @@ def sweep(
     s = 0 if direction > 0 else n - 1
     next_s = next_n - 1 if direction > 0 else 0
     m, u = load(carry, 0, shape), load(next_carry, 0, shape)
-    zero = spread(0.0, shape)
+    zero, runs = spread(0.0, shape), 0
     gamma = zero
     for i in range(n):
         other = load(stored, s * width, shape)
@@ -136,8 +136,15 @@ def sweep(
         gamma = p * other
         scale = weight / total(gamma)
         gamma = gamma * scale
-        if not first:
+        if not first and width <= 8:
             add_outer(xi, moves[s + enter], m, other * scale)
+        elif not first:  # too much to add up in memory at every step
+            store(room, runs * width, m)
+            store(room, (n + runs) * width, other * scale)
+            runs += 1
+            if i == n - 1 or moves[s + enter] != moves[s + enter + direction]:
+                add_outers(width, count, runs, room, 0, n * width, xi, moves[s + enter])
+                runs = 0
         if by_row:
             store(table, rows[s], load(table, rows[s], shape) + gamma)
         else:
@@ -158,3 +165,21 @@ def sweep(
             next_s -= direction
     store(carry, 0, m)
     store(gamma_at_end, 0, gamma)
+
+
+@kernel
+def add_outers(width, count, n, room, left, right, xi, start):
+    """xi(i, j) += sum_s left(s, i) right(s, j), in the matrix at start; left and right: places of n rows in room."""
+    for i in range(0, count, 4):
+        for c in range(0, width, 16):
+            at = start + i * width + c
+            x0, x1 = load(xi, at, SIXTEEN), load(xi, at + width, SIXTEEN)
+            x2, x3 = load(xi, at + 2 * width, SIXTEEN), load(xi, at + 3 * width, SIXTEEN)
+            for s in range(n):
+                row, column = load(room, right + s * width + c, SIXTEEN), left + s * width + i
+                x0, x1 = x0 + row * room[column], x1 + row * room[column + 1]
+                x2, x3 = x2 + row * room[column + 2], x3 + row * room[column + 3]
+            store(xi, at, x0)
+            store(xi, at + width, x1)
+            store(xi, at + 2 * width, x2)
+            store(xi, at + 3 * width, x3)

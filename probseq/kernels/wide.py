@@ -12,9 +12,7 @@ import numpy as np
 from probseq.kernels.across import total
 from probseq.kernels.jit import kernel
 from probseq.kernels.lanes import any_between, exponential, load, spread, store
-from probseq.kernels.scaled import LARGE, SMALL, TINY, factor_of
-
-WIDE = (0,) * 16
+from probseq.kernels.scaled import LARGE, SIXTEEN, SMALL, TINY, add_outers, factor_of
 
 
 @kernel
@@ -30,7 +28,7 @@ def relative(shape, log_table, count, first, n, likelihoods, tops):
         for k in range(width):
             likelihoods[s * width + k] = log_table[(first + s) * count + k] - base if k < count else -np.inf
     for i in range(0, n * width, 16):
-        store(likelihoods, i, exponential(load(likelihoods, i, WIDE)))
+        store(likelihoods, i, exponential(load(likelihoods, i, SIXTEEN)))
 
 
 @kernel
@@ -41,12 +39,12 @@ def step(width, count, message, at, matrices, start, out, to):
     """
     lost = 0
     for c in range(0, width, 16):
-        even, odd = spread(0.0, WIDE), spread(0.0, WIDE)
+        even, odd = spread(0.0, SIXTEEN), spread(0.0, SIXTEEN)
         for i in range(0, count - 1, 2):
-            even = even + load(matrices, start + i * width + c, WIDE) * message[at + i]
-            odd = odd + load(matrices, start + (i + 1) * width + c, WIDE) * message[at + i + 1]
+            even = even + load(matrices, start + i * width + c, SIXTEEN) * message[at + i]
+            odd = odd + load(matrices, start + (i + 1) * width + c, SIXTEEN) * message[at + i + 1]
         if count % 2:
-            even = even + load(matrices, start + (count - 1) * width + c, WIDE) * message[at + count - 1]
+            even = even + load(matrices, start + (count - 1) * width + c, SIXTEEN) * message[at + count - 1]
         p = even + odd
         lost |= any_between(p, 0.0, TINY)
         store(out, to + c, p)
@@ -58,7 +56,7 @@ def times(width, message, at, other, row, out, to):
     """Write message * other to out[to:]; return its sum."""
     size = 0.0
     for c in range(0, width, 16):
-        product = load(message, at + c, WIDE) * load(other, row + c, WIDE)
+        product = load(message, at + c, SIXTEEN) * load(other, row + c, SIXTEEN)
         size += total(product)
         store(out, to + c, product)
     return size
@@ -128,7 +126,7 @@ def sweep(shape, direction, begin, matrices, block, carry, weight, counts, last,
                 room[right + runs * width + k] = stored[o + k] * scale
             runs += 1
             if visited == n - 1 or moves[s + enter] != moves[s + enter + direction]:
-                add_outer(width, count, runs, room, left, right, xi, moves[s + enter])
+                add_outers(width, count, runs, room, left, right, xi, moves[s + enter])
                 runs = 0
         size = times(width, room, p, source, rows[s], carry, 0)
         if not SMALL < size < LARGE:
@@ -136,21 +134,3 @@ def sweep(shape, direction, begin, matrices, block, carry, weight, counts, last,
         s += direction
     if next_block[0]:
         advance(shape, count, -direction, next_begin, against, next_block, next_carry)
-
-
-@kernel
-def add_outer(width, count, n, room, left, right, xi, start):
-    """xi(i, j) += sum_s left(s, i) right(s, j), in the matrix at start; left and right: places of n rows in room."""
-    for i in range(0, count, 4):
-        for c in range(0, width, 16):
-            at = start + i * width + c
-            x0, x1 = load(xi, at, WIDE), load(xi, at + width, WIDE)
-            x2, x3 = load(xi, at + 2 * width, WIDE), load(xi, at + 3 * width, WIDE)
-            for s in range(n):
-                row, column = load(room, right + s * width + c, WIDE), left + s * width + i
-                x0, x1 = x0 + row * room[column], x1 + row * room[column + 1]
-                x2, x3 = x2 + row * room[column + 2], x3 + row * room[column + 3]
-            store(xi, at, x0)
-            store(xi, at + width, x1)
-            store(xi, at + 2 * width, x2)
-            store(xi, at + 3 * width, x3)
