@@ -1,6 +1,7 @@
 """Run every comparison, print it, and write results.json and results.md beside this file.
 
-python -m tests.benchmarks [--quick]
+python -m tests.benchmarks                              all sizes, about a quarter of an hour
+python -m tests.benchmarks "T=1,000" "10,000 x 100"     these sizes only
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ SHORT = 1000
 
 
 def main() -> None:
-    quick = "--quick" in sys.argv
     warnings.simplefilter("ignore")
     rows: list[dict[str, Any]] = []
     sizes = {"T=1,000": [1000], "T=100,000": [100_000], "10,000 x 100": [100] * 10_000, "T=1,000,000": [1_000_000]}
-    for label, lengths in list(sizes.items())[: 2 if quick else 4]:
+    for label in sys.argv[1:] or sizes:
+        lengths = sizes[label]
         for states in (2, 4, 8, 32):
             rows += _against_peers(label, states, lengths)
     rows += _pair("gradient", "T=100,000", contenders.gradient_calls(contenders.gaussian_problem(4, [100_000])), 10.0)
     rows += _pair("svi step", "T=1,000", contenders.svi_calls(contenders.gaussian_problem(4, [1000])), 300.0)
-    scale = [_scale(steps) for steps in (10**6, 10**7) + (() if quick else (10**8,))]
+    scale = [_scale(steps) for steps in (10**6, 10**7, 10**8)]
     result = {"machine": _machine(), "rows": rows, "scale": scale, "c_forward_ns": yardstick.forward_nanoseconds(2)}
     (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     (HERE / "results.md").write_text(_table(result))
