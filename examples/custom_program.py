@@ -48,11 +48,15 @@ def main() -> None:
         svi = SVI(model, guide, pyro.optim.ClippedAdam({"lr": 0.05, "lrd": 0.995}), Trace_ELBO())
         losses = [svi.step(*data) for _ in range(300)]
         guides[make_guide.__name__] = guide.median()
-        print(f"{make_guide.__name__}: loss {losses[0]:.1f} -> {losses[-1]:.1f}, wet = {guide.median()['wet'].tolist()}")
+        print(
+            f"{make_guide.__name__}: loss {losses[0]:.1f} -> {losses[-1]:.1f}, wet = {guide.median()['wet'].tolist()}"
+        )
 
     best = guides["AutoDelta"]
     path = posterior(program, best)(*data)["state"]
-    print(f"Viterbi: {path.viterbi.bincount(minlength=K).tolist()} days in each regime, first {path.viterbi[:20].tolist()}")
+    print(
+        f"Viterbi: {path.viterbi.bincount(minlength=K).tolist()} days in each regime, {path.viterbi[:20].tolist()} ..."
+    )
 
     draws = 20 if quick else 200
     nuts = MCMC(NUTS(model), num_samples=draws, warmup_steps=draws, initial_params=None, disable_progbar=True)

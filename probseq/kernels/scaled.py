@@ -107,15 +107,12 @@ def sweep(
 ):
     """Join a running message with the stored ones of a block, and compute the stored ones of the next block.
 
-    Args:
-        begin: carry holds the prediction of the first step visited, not the message of the step before it.
-        matrices: (A, A') in the order of direction and against it.
+    begin: carry holds the prediction of the first step visited, not the message of the step before it.
+        matrices, weight: (A, A') in the order of direction and against it; of the sequence in the counts.
         block, carry: as in `advance`; stored holds messages of the other direction.
-        weight: of the sequence in the counts.
         counts: (xi (S * width * width,) in the order (m, o), by_row, table, start, K): gamma of step s is added to
             table[rows[s]:] if by_row, else written to table[start + s * K:].
-        gamma_at_end (width,): gets weight * gamma of the last step visited.
-        next_begin, next_block, next_carry: as in `advance`, against direction, over at most n steps, or none.
+        gamma_at_end (width,), next_*: gets weight * gamma of the last step; as in `advance`, against direction.
     """
     n, source, rows, moves, stored, _, room = block
     next_n, next_source, next_rows, next_moves, next_stored, _, _ = next_block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pyro
@@ -82,7 +83,8 @@ def test_the_posterior_mode_is_autodeltas(make_case, family):
     """Two roads to one maximum: EM with priors, and SVI of Pyro's AutoDelta; 1e-6 nats of the log-joint's ~250."""
     case = make_case(family, seed=1)
     mode = em(case.model, case.series, priors=True, **QUICK)
-    with pytest.warns(UserWarning, match="steps = 400 reached"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it may or may not say that 400 steps were not enough
         found = svi(case.model, case.series, steps=400, learning_rate=0.1, tolerance=0.0)
 
     def log_joint(fit) -> float:
