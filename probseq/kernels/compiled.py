@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
-from probseq.kernels.arithmetic import finish, message_size, plain, unit, width_of
+from probseq.kernels.arithmetic import message_size, plain, unit, width_of
 from probseq.kernels.bits import row_at
 from probseq.kernels.blocks import count_blocks, new_block, prepare_draw
 from probseq.kernels.jit import entry, kernel
 from probseq.kernels.passes import advance_blocks, combine_blocks, draw_state, filter_blocks, sample_blocks
+from probseq.kernels.tally import drain, new_tally
 
 
 @entry
@@ -64,33 +65,29 @@ def count_range(
     for b in range(first // N, (last - 1) // N + 1):
         draw = prepare_draw(kit, log_transition[b], log_table[b], indices)
         work, spare = new_block(size, draw), new_block(size, draw)
-        xi = np.zeros(log_transition.shape[1] * width_of(kit) * width_of(kit))
-        table = np.zeros(log_table.shape[1] * width_of(kit)) if by_row else emission[b].reshape(-1)
+        tally = new_tally(kit, False, by_row, transition[b], emission[b])
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
             at = n if log_initial.shape[1] > 1 else 0
             evidence[b, n] = 0.0
             if end > start:
                 weight = weights[b, n] if weights.size else 1.0
-                value, gamma = count_sequence(
-                    kit, draw, start, end, log_initial[b, at], work, spare, weight, (xi, by_row, table)
-                )
+                law = log_initial[b, at]
+                value, gamma = count_sequence(kit, draw, start, end, law, work, spare, weight, tally)
                 evidence[b, n] = value
                 lost += math.isnan(value)
                 if value == -np.inf and not by_row:
                     for i in range(start * draw[3], end * draw[3]):
-                        table[i] = 0.0
+                        tally[0][2][i] = 0.0
                 for k in range(draw[3]):
                     initial[b, at, k] += gamma[k]
-        finish(kit, draw[0], False, xi, transition[b])
-        if by_row:
-            add_padded(width_of(kit), table, emission[b])
+        drain(kit, draw[0], tally, 0, True)
     return lost
 
 
 @kernel
-def count_sequence(kit, draw, start, end, log_law, work, spare, weight, counts):
-    """Evidence of one sequence, and weight * gamma of its first step; adds to counts if the evidence is finite."""
+def count_sequence(kit, draw, start, end, log_law, work, spare, weight, tally):
+    """Evidence of one sequence, and weight * gamma of its first step; adds to the tally if the evidence is finite."""
     blocks = count_blocks(start, end)
     carry, kept = np.zeros(message_size(kit)), np.empty((blocks, message_size(kit)))
     block, scale = advance_blocks(kit, draw, 1, start, end, 0, blocks - 1, log_law, kept, carry, work)
@@ -99,7 +96,7 @@ def count_sequence(kit, draw, start, end, log_law, work, spare, weight, counts):
         return value, np.zeros(width_of(kit))
     unit(kit, draw[3], carry)
     rooms = (block, work[1]), spare
-    gamma = combine_blocks(kit, draw, -1, start, end, blocks - 1, 0, log_law, kept, carry, rooms, weight, counts)
+    gamma = combine_blocks(kit, draw, -1, start, end, blocks - 1, 0, log_law, kept, carry, rooms, weight, tally)
     return value, gamma
 
 
@@ -109,14 +106,6 @@ def log_sum(kit, scale, carry):
     if not scale > -np.inf:
         return scale
     return scale + math.log(plain(kit, carry, 0, np.empty(width_of(kit))))
-
-
-@kernel
-def add_padded(width, table, emission):
-    """Add table (R * width,) to emission (R, K)."""
-    for row in range(emission.shape[0]):
-        for k in range(emission.shape[1]):
-            emission[row, k] += table[row * width + k]
 
 
 @entry

@@ -162,7 +162,7 @@ def _index(values: ArrayLike | None, rows: int, steps: int, name: str) -> Index:
         raise ValueError(f"{name} must hold {steps} whole numbers, got {got}; give one row number per step.")
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
-    if array.size and (int(array.max()) >= rows or int(array.min()) < 0):
+    if array.size and (int(array.max()) >= rows or (array.dtype.kind == "i" and int(array.min()) < 0)):
         step = int(np.argmax((array >= rows) | (array < 0)))
         raise ValueError(f"{name} must lie in 0..{rows - 1}, got {array[step]} at step {step}; fix the row number.")
     return Index(read_only(array.view(np.uint8)), array.dtype.itemsize)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from probseq.kernels.arithmetic import finish, message_size, width_of
+from probseq.kernels.arithmetic import message_size, width_of
 from probseq.kernels.blocks import BLOCK, count_blocks, new_block, prepare_draw
-from probseq.kernels.compiled import add_padded
 from probseq.kernels.jit import entry, kernel
 from probseq.kernels.passes import advance_blocks, combine_blocks
+from probseq.kernels.tally import drain, new_tally
 
 
 @entry
@@ -65,14 +65,11 @@ def combine_half(
     else:
         first, last = blocks // 2 - 1, 0
     by_row = indices[1] != 0 and not by_step
-    xi = np.zeros(draw[0][0].size)
-    table = np.zeros(log_table.shape[0] * width_of(kit)) if by_row else emission.reshape(-1)
+    tally = new_tally(kit, direction > 0, by_row, transition, emission)
     spare = new_block(message_size(kit), draw)
-    rooms, counts, law = ((block, np.empty(BLOCK)), spare), (xi, by_row, table), log_initial
-    gamma = combine_blocks(kit, draw, direction, start, end, first, last, law, kept, carry, rooms, weight, counts)
-    finish(kit, draw[0], direction > 0, xi, transition)
-    if by_row:
-        add_padded(width_of(kit), table, emission)
+    rooms, law = ((block, np.empty(BLOCK)), spare), log_initial
+    gamma = combine_blocks(kit, draw, direction, start, end, first, last, law, kept, carry, rooms, weight, tally)
+    drain(kit, draw[0], tally, 0, True)
     return gamma
 
 

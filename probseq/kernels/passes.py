@@ -14,6 +14,7 @@ import numpy as np
 from probseq.kernels.arithmetic import advance, message_size, plain, start_message, sweep, weigh, width_of
 from probseq.kernels.blocks import block_range, count_blocks, load_block, summed
 from probseq.kernels.jit import kernel
+from probseq.kernels.tally import drain
 
 
 @kernel
@@ -61,18 +62,18 @@ def advance_blocks(kit, draw, direction, start, end, first, last, log_law, kept,
 
 
 @kernel
-def combine_blocks(kit, draw, direction, start, end, first, last, log_law, kept, carry, work, weight, counts):
+def combine_blocks(kit, draw, direction, start, end, first, last, log_law, kept, carry, work, weight, tally):
     """Expected counts of blocks first .. last (in that order), joining a running message with the stored ones.
 
     kept: what `advance_blocks` kept in the other direction. carry (size,): the message before block first if direction
     is -1, but `unit` at the end of the sequence; the prediction of the first step if direction is 1, and the move into
     that step is not counted. work: two rooms, the first holding block first with its stored messages.
-    counts: as for `sweep`, but for its start. Returns weight * gamma (width,) of the last step visited.
+    tally: gets the counts. Returns weight * gamma (width,) of the last step visited.
     """
     (block, tops), (other, other_tops) = work
     final = count_blocks(start, end) - 1
     ahead, against = draw[0] if direction > 0 else (draw[0][1], draw[0][0])
-    xi, by_row, table = counts
+    xi, by_row, table = tally[0]
     next_carry, gamma = np.zeros(carry.size), np.zeros(width_of(kit))
     for k in range(first, last + direction, direction):
         at, n = block_range(start, end, k)
@@ -89,6 +90,7 @@ def combine_blocks(kit, draw, direction, start, end, first, last, log_law, kept,
         begin = k == first and (direction > 0 or k == final)
         sums, matrices = (xi, by_row, table, at * draw[3], draw[3]), (ahead, against)
         sweep(kit, direction, begin, matrices, block, carry, weight, sums, gamma, next_begin, other, next_carry)
+        drain(kit, draw[0], tally, n, False)
         block, other = other, block
     return gamma
 

@@ -107,8 +107,8 @@ def sweep(
 ):
     """Join a running message with the stored ones of a block, and compute the stored ones of the next block.
 
-    begin: carry holds the prediction of the first step visited, not the message of the step before it.
-        matrices, weight: (A, A') in the order of direction and against it; of the sequence in the counts.
+    Args:
+        begin, matrices, weight: see `advance`; (A, A') in the order of direction and against it; of the sequence.
         block, carry: as in `advance`; stored holds messages of the other direction.
         counts: (xi (S * width * width,) in the order (m, o), by_row, table, start, K): gamma of step s is added to
             table[rows[s]:] if by_row, else written to table[start + s * K:].

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,12 @@ def random_problem(
 @pytest.fixture
 def make_problem():
     return random_problem
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Torch's threads wait by spinning, which takes minutes on a busy machine; tests of threads ask for their own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

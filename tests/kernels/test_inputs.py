@@ -113,3 +113,17 @@ def test_weights_and_uniforms_must_fit():
 def test_importing_the_kernels_does_not_import_numba():
     code = "import sys, probseq.kernels; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_second_process_finds_everything_compiled():
+    code = """
+import numpy as np
+from probseq import kernels
+from probseq.kernels import compiled, kit
+kernels.expected_counts(np.zeros((1, 1, 2)), np.zeros((1, 1, 2, 2)), np.zeros((1, 5, 2)), [0, 5])
+assert compiled.count_range.stats.cache_misses == {}, compiled.count_range.stats
+assert all(function.cache_hits == 1 for function in kit._ALIVE), kit._ALIVE
+"""
+    for _ in range(2):  # the first leaves behind what the second must find
+        result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
