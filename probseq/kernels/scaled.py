@@ -108,7 +108,7 @@ def sweep(
     """Join a running message with the stored ones of a block, and compute the stored ones of the next block.
 
     Args:
-        begin, matrices, weight: see `advance`; (A, A') in the order of direction and against it; of the sequence.
+        begin: carry predicts the first step visited; matrices: (A, A') along direction and against; weight: of counts.
         block, carry: as in `advance`; stored holds messages of the other direction.
         counts: (xi (S * width * width,) in the order (m, o), by_row, table, start, K): gamma of step s is added to
             table[rows[s]:] if by_row, else written to table[start + s * K:].
