@@ -72,7 +72,7 @@ class EnumeratedChain:
         """(*lead, T, K) nats: log p(all that was observed at step t | z_t = k); lead are the batch dims -2, -3, ..."""
         law, lead = self.law, tuple(self.law.path_shape[:-1])
         if not self.scores:
-            return law_like_zeros(law)
+            return torch.zeros((*law.path_shape, law.states), dtype=torch.float64)
         table = torch.stack(torch.broadcast_tensors(*self.scores)).sum(0) if len(self.scores) > 1 else self.scores[0]
         table = table.reshape(table.shape[self.dim :])
         middle = list(table.shape[1:-1])
@@ -81,11 +81,6 @@ class EnumeratedChain:
         lead = torch.broadcast_shapes(tuple(middle), lead)
         table = table.reshape((table.shape[0],) + (1,) * (len(lead) - len(middle)) + (*middle, table.shape[-1]))
         return table.expand((table.shape[0], *lead, law.total_steps)).movedim(0, -1)
-
-
-def law_like_zeros(law: StateSequence) -> Tensor:
-    """The table of a chain that nothing observed depends on."""
-    return torch.zeros((*law.path_shape, law.states), dtype=torch.float64)
 
 
 class Enumerate(Messenger):
@@ -116,11 +111,11 @@ class Enumerate(Messenger):
             if not msg["is_observed"] and msg["value"] is None:
                 self._enumerate(msg)
         elif msg["is_observed"]:
-            depends = self._depends(msg)
+            depends = self.depends(msg)
             if not depends:
                 self._require_no_hidden_state(msg)
             msg["stop"] = msg["stop"] or depends
-        elif self._depends(msg):
+        elif self.depends(msg):
             self.deferred.add(msg["name"])
             with torch.no_grad():
                 msg["value"] = msg["fn"].sample().as_subclass(DeferredValue)
@@ -134,7 +129,7 @@ class Enumerate(Messenger):
             return
         if name in self._open:
             _restore_batch_dims(msg)
-        elif self._depends(msg):
+        elif self.depends(msg):
             self._score(msg)
             return
         self.recorded[name] = msg["value"]
@@ -148,7 +143,7 @@ class Enumerate(Messenger):
         plates = {frame.name: frame.dim for frame in msg["cond_indep_stack"] if frame.dim is not None}
         self.chains.append(EnumeratedChain(msg["name"], law, dim, plates, msg["scale"]))
 
-    def _depends(self, msg: Any) -> bool:
+    def depends(self, msg: Any) -> bool:
         """Enumeration dims stand left of every plate, so a batch that reaches them depends on a state."""
         if not self.chains:
             return False

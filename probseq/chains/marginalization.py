@@ -21,11 +21,13 @@ import torch
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _DIM_ALLOCATOR, get_mask
+from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
 from probseq.chains.enumeration import Enumerate, EnumeratedChain
 from probseq.chains.replay import Replay
 from probseq.chains.state_sequence import weighted_sum
+from probseq.chains.step_check import Scores, check_steps
 from probseq.errors import ModelError
 
 _MEASURING_DIM = -16  # left of any plate that a program may have
@@ -66,17 +68,22 @@ def marginalize(program: Callable[..., Any], *, max_plate_nesting: int | None = 
 
 
 class PlateNesting:
-    """How many dims a program's own plates take; measured once, on first use."""
+    """How many dims a program's own plates take; measured on first use, when the program is also checked."""
 
     def __init__(self, program: Callable[..., Any], known: int | None) -> None:
-        self.program, self.known = program, known
+        self.program, self.known, self.checked = program, known, False
 
     def measure(self, *args: Any, **kwargs: Any) -> int:
-        if self.known is None:
+        if not self.checked:
+            program = functools.partial(self.program, *args, **kwargs)
             silent = torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.poutine.block()
-            with silent[0], silent[1], silent[2], Enumerate(_MEASURING_DIM) as reading:
-                self.program(*args, **kwargs)
-            self.known = max(1, reading.plate_nesting)
+            with silent[0], silent[1], silent[2]:
+                with Enumerate(_MEASURING_DIM) as reading, Scores(lambda msg: not reading.depends(msg)) as others:
+                    program()
+                check_steps(program, reading, others)
+            self.known = max(1, reading.plate_nesting) if self.known is None else self.known
+            self.checked = True
+        assert self.known is not None
         return self.known
 
     def frame(self, name: str) -> CondIndepStackFrame:
@@ -95,6 +102,15 @@ def read(program: Callable[..., Any], nesting: PlateNesting, *args: Any, **kwarg
     with Enumerate(-1 - depth) as reading:
         result = program(*args, **kwargs)
     return reading, result
+
+
+def latent_names(trace: Trace) -> list[str]:
+    """The sites that were drawn and neither observed nor made by a plate: the parameters of a marginalised program."""
+    return [
+        name
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample"
+    ]
 
 
 def log_factor(chain: EnumeratedChain) -> Tensor:

@@ -9,7 +9,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from probseq.chains.marginalization import PlateNesting, read
+from probseq.chains.marginalization import PlateNesting, latent_names, read
 from probseq.chains.state_posterior import StatePosterior
 from probseq.errors import ModelError
 
@@ -35,11 +35,7 @@ def posterior(
         given = pyro.condition(program, dict(parameters or {}))  # pyright: ignore[reportArgumentType]
         with torch.no_grad(), pyro.poutine.block(), pyro.poutine.trace() as trace:
             reading, _ = read(given, nesting, *args, **kwargs)
-        free = [
-            name
-            for name, site in trace.trace.nodes.items()
-            if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample"
-        ]
+        free = latent_names(trace.trace)
         if free:
             raise ModelError(
                 f"Every parameter must be given to decode, got no value for {', '.join(free)}; pass them in parameters."

@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from probseq import kernels
-from probseq.chains.chain_evidence import kernel_arguments
 from probseq.chains.enumeration import EnumeratedChain
-from probseq.chains.marginalization import PlateNesting, log_factor, read
+from probseq.chains.marginalization import PlateNesting, latent_names, log_factor, read
 from probseq.chains.path_posterior import posterior
 from probseq.chains.state_posterior import StatePosterior
 from probseq.chains.state_sequence import weighted_sum
@@ -85,11 +84,7 @@ class ProgramModel:
             )
         if any(chain.law.batch_shape for chain in reading.chains):
             raise ModelError("The state sites of a program fitted by EM must have no batch dims; use svi.")
-        self._supports = {
-            name: site["fn"].support
-            for name, site in trace.trace.nodes.items()
-            if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample"
-        }
+        self._supports = {name: trace.trace.nodes[name]["fn"].support for name in latent_names(trace.trace)}
         values: Any = {name: trace.trace.nodes[name]["value"] for name in self._supports}
         self._width = self.coordinates(values).pack().numel()
         return self
@@ -120,7 +115,7 @@ class ProgramModel:
             total, counts = float(other), {}
             for chain in chains:
                 weights = None if chain.law.weights is None else chain.law.weights.numpy()[None]
-                found = kernels.expected_counts(**_arguments(chain), weights=weights)
+                found = kernels.expected_counts(**chain.law.posterior(chain.log_table).arguments, weights=weights)
                 evidence = weighted_sum(torch.from_numpy(found.evidence[0]), chain.law.weights)
                 total += float(evidence) * float(chain.scale)
                 arrays = (found.initial[0], found.transition[0], found.emission[0])
@@ -244,18 +239,6 @@ class ProgramCoordinates:
             result[name] = transform(coordinates[at : at + shape.numel()].reshape(shape))
             at += shape.numel()
         return result
-
-
-def _arguments(chain: EnumeratedChain) -> dict[str, Any]:
-    law: Any = chain.law
-    return kernel_arguments(
-        law.log_initial.reshape(1, 1, -1),
-        law.log_transitions.unsqueeze(0),
-        chain.log_table.unsqueeze(0),
-        law.lengths,
-        None,
-        law.transition_index,
-    )
 
 
 def _evidence(chain: EnumeratedChain) -> Tensor:

@@ -325,3 +325,53 @@ def test_sampled_paths_follow_the_chain_in_every_batch():
     expected = torch.stack([law.log_prob(draws[:, :, :])[n] for n in range(3)])
     single = [MarkovChain(INITIAL, transition[b, 0], [2, 1]).log_prob(draws[:3, b]) for b in (0, 1)]
     torch.testing.assert_close(expected.squeeze(-1), torch.stack(single, 1))
+
+
+# ---- a state's steps, however they are reached ----------------------------------------------------------------------
+
+LEVEL = torch.tensor([-1.0, 2.0], dtype=torch.float64)
+MIXING = {
+    "rolled afterwards": lambda s: torch.roll(LEVEL[s], 1, -1),
+    "padded": lambda s: LEVEL[torch.nn.functional.pad(s, (1, 0))[..., :-1]],
+    "gathered": lambda s: LEVEL[s] + s.gather(-1, torch.zeros_like(s)),
+    "summed": lambda s: LEVEL[s] + 0.1 * s.sum(-1, keepdim=True),
+    "averaged": lambda s: LEVEL[s] + s.double().mean(-1, keepdim=True),
+    "any": lambda s: LEVEL[s] + s.bool().any(-1, keepdim=True),
+    "largest": lambda s: LEVEL[s] + s.max(-1, keepdim=True).values,
+    "copied and indexed": lambda s: LEVEL[s] + s.clone()[..., 0:1],
+    "counted": lambda s: LEVEL[s] + 0.1 * s.shape[-1],
+}
+SERIES = torch.tensor([0.1, 1.9, -0.8, 2.2, 0.3, 1.1, -1.0, 2.5], dtype=torch.float64)
+
+
+def levels(of_state):
+    state = pyro.sample("state", chain(len(SERIES)))
+    with pyro.plate("step", len(SERIES)):
+        pyro.sample("y", dist.Normal(of_state(state), 1.0), obs=SERIES)
+
+
+@pytest.mark.parametrize("max_plate_nesting", [None, 1])
+@pytest.mark.parametrize("how", MIXING)
+def test_a_site_that_mixes_the_steps_of_its_state_raises_however_it_does(how, max_plate_nesting):
+    torch.manual_seed(3)
+    model = marginalize(lambda: levels(MIXING[how]), max_plate_nesting=max_plate_nesting)
+    with pytest.raises(ModelError, match="must depend on its own step's state only|must not be indexed by step"):
+        poutine.trace(model).get_trace()
+
+
+def test_a_factor_of_the_whole_path_raises():
+    def whole():
+        state = pyro.sample("state", chain(len(SERIES)))
+        with pyro.plate("step", len(SERIES)):
+            pyro.sample("y", dist.Normal(LEVEL[state], 1.0), obs=SERIES)
+        pyro.factor("f", -state.double().mean())
+
+    torch.manual_seed(3)
+    with pytest.raises(ModelError, match="its own step's state only"):
+        poutine.trace(marginalize(whole)).get_trace()
+
+
+def test_a_program_with_noise_of_its_own_is_not_refused():
+    """Dropout, say: two readings of one path differ, so that the check can tell nothing."""
+    model = marginalize(lambda: levels(lambda s: LEVEL[s] + torch.rand(len(SERIES), dtype=torch.float64)))
+    assert math.isfinite(poutine.trace(model).get_trace().log_prob_sum())
