@@ -83,9 +83,11 @@ def test_the_posterior_mode_is_autodeltas(make_case, family):
     """Two roads to one maximum: EM with priors, and SVI of Pyro's AutoDelta; 1e-6 nats of the log-joint's ~250."""
     case = make_case(family, seed=1)
     mode = em(case.model, case.series, priors=True, **QUICK)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it may or may not say that 400 steps were not enough
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         found = svi(case.model, case.series, steps=400, learning_rate=0.1, tolerance=0.0)
+    # Whether the ELBO repeats to the last digit within 400 steps is the machine's affair; that it is said is ours.
+    assert found.converged or any("steps = 400 reached" in str(one.message) for one in said)
 
     def log_joint(fit) -> float:
         marginal = pyro.condition(marginalize(fit.model.program), fit.parameters)
