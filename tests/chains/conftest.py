@@ -22,18 +22,11 @@ from torch.distributions import biject_to
 from probseq import MarkovChain, families
 from probseq.chains.sparse_dirichlet import SparseDirichlet
 from probseq.families import Family
+from tests.every_family import FAMILIES as SHARED
 
-FAMILIES: dict[str, tuple[Family, int]] = {
-    **{name: (families.by_name(name), 0) for name in families.NAMES if "multivariate" not in name},
-    "categorical": (families.Categorical(3), 0),
-    "hurdle-poisson": (families.Hurdle(families.Poisson()), 0),
+FAMILIES = SHARED | {
     "hurdle-negative-binomial": (families.Hurdle(families.NegativeBinomial()), 0),
-    "zero-inflated-gamma": (families.ZeroInflated(families.Gamma()), 0),
     "zero-inflated-negative-binomial": (families.ZeroInflated(families.NegativeBinomial()), 0),
-    "full": (families.MultivariateGaussian("full"), 2),
-    "tied": (families.MultivariateGaussian("tied"), 2),
-    "diagonal": (families.MultivariateGaussian("diagonal"), 2),
-    "spherical": (families.MultivariateGaussian("spherical"), 2),
     "independent-hurdle-gamma": (families.Independent(families.Hurdle(families.Gamma())), 2),
 }
 

@@ -13,16 +13,9 @@ from torch.distributions import biject_to
 
 from probseq import HMM, MarkovChain, Sequences, families
 from probseq.families import Family
+from tests.every_family import FAMILIES as SHARED
 
-FAMILIES: dict[str, tuple[Family, int]] = {
-    **{name: (families.by_name(name), 0) for name in families.NAMES if "multivariate" not in name},
-    "categorical": (families.Categorical(3), 0),
-    "hurdle-poisson": (families.Hurdle(families.Poisson()), 0),
-    "zero-inflated-gamma": (families.ZeroInflated(families.Gamma()), 0),
-    "full": (families.MultivariateGaussian("full"), 2),
-    "tied": (families.MultivariateGaussian("tied"), 2),
-    "diagonal": (families.MultivariateGaussian("diagonal"), 2),
-    "spherical": (families.MultivariateGaussian("spherical"), 2),
+FAMILIES = SHARED | {
     "independent-bernoulli": (families.Independent(families.Bernoulli()), 2),
 }
 
@@ -55,13 +48,18 @@ def random_parameters(family: Family, width: int, states: int, seed: int) -> dic
 
 
 def make_case(
-    family: Family, width: int = 0, lengths: tuple[int, ...] = (70, 1, 50), missing: float = 0.05, seed: int = 3
+    family: Family,
+    width: int = 0,
+    lengths: tuple[int, ...] = (70, 1, 50),
+    missing: float = 0.05,
+    seed: int = 3,
+    emission: dict[str, Tensor] | None = None,
 ) -> Case:
-    """Two sticky states and a series drawn with torch alone."""
+    """Two sticky states, with random emissions unless they are given, and a series drawn with torch alone."""
     model = HMM(2, family)
     transition = torch.tensor([[0.9, 0.1], [0.15, 0.85]], dtype=torch.float64)
     initial = torch.tensor([0.6, 0.4], dtype=torch.float64)
-    emission = random_parameters(family, width, 2, seed)
+    emission = random_parameters(family, width, 2, seed) if emission is None else emission
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         path = MarkovChain(initial, transition, list(lengths)).sample()
@@ -91,4 +89,5 @@ def gaussian() -> Case:
 
 @pytest.fixture
 def poisson() -> Case:
-    return make_case(families.Poisson())
+    """Two rates that are easily told apart."""
+    return make_case(families.Poisson(), emission={"rate": torch.tensor([2.0, 9.0], dtype=torch.float64)})
