@@ -16,6 +16,7 @@ FLOORS = {
     "calendar": 0,
     "distinct": 0,
     "invariants": 0,
+    "kmers": 0,
     "places": 0,
     "sequences": 0,
     "io": 0,

@@ -1,6 +1,7 @@
 """FASTA in: DNA records, plain or gzipped, streamed in blocks, one byte of memory a base."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -45,26 +46,85 @@ def read_fasta(path: str | Path) -> Sequences:
     Raises:
         DataError: if the file is no FASTA file, a record is empty, a name repeats, or a letter stands for no base.
     """
-    check_file(path)
     codes = bytearray()
     names: list[str] = []
     ends: list[int] = []
+    for header, coded in _coded(path):
+        if header is not None:
+            ends.append(len(codes))
+            names.append(header)
+        codes += coded
+    lengths = np.diff(np.array([*ends, len(codes)], dtype=np.int64))
+    _check_records(names, lengths, path)
+    series = _sequences(codes, lengths, names)
+    if not bool(series.step_observed.any()):
+        raise _no_base(path)
+    return series
+
+
+def read_records(path: str | Path) -> Iterator[Sequences]:
+    """The records of `read_fasta` one by one, each a `Sequences` of its own: memory is that of the longest.
+
+    A record may be all missing (an unsequenced scaffold), but not the whole file. What is wrong with the file is
+    raised when its place is reached.
+    """
+    some = False
+    for name, codes in _whole(path):
+        series = _sequences(codes, np.array([len(codes)]), [name])
+        some = some or bool(series.step_observed.any())
+        yield series
+    if not some:
+        raise _no_base(path)
+
+
+def record_lengths(path: str | Path) -> dict[str, int]:
+    """The bases of each record by its name, in the order of the file, which is read once and checked on the way."""
+    lengths: dict[str, int] = {}
+    some = False
+    for name, codes in _whole(path):
+        lengths[name] = len(codes)
+        some = some or codes.count(_MISSING) < len(codes)
+    if not some:
+        raise _no_base(path)
+    return lengths
+
+
+def _whole(path: str | Path) -> Iterator[tuple[str, bytearray]]:
+    """Name and codes of each record, checked."""
+    names: set[str] = set()
+    name, codes = "", bytearray()
+
+    def checked() -> tuple[str, bytearray]:
+        _check_records([name, name] if name in names else [name], np.array([len(codes)]), path)
+        names.add(name)
+        return name, codes
+
+    for number, (header, coded) in enumerate(_coded(path)):
+        if header is not None:
+            if number:
+                yield checked()
+            name, codes = header, bytearray()
+        codes += coded
+    yield checked()
+
+
+def _coded(path: str | Path) -> Iterator[tuple[str | None, bytes]]:
+    """Runs of codes, a byte a base, each with the name of the record it opens, or None where it continues the last."""
+    check_file(path)
+    name, start = "", 0
     try:
         with _open(Path(path)) as stream:
             for header, bases in _pieces(stream, path):
                 if header is not None:
-                    ends.append(len(codes))
-                    names.append(header)
+                    name, start = header, 0
                 coded = bases.translate(_CODES, b"\r\n\t ")
                 foreign = coded.find(_FOREIGN)
                 if foreign >= 0:
-                    _refuse_letter(bases, names[-1], len(codes) - ends[-1] + foreign, foreign)
-                codes += coded
-    except (OSError, EOFError) as error:
+                    _refuse_letter(bases, name, start + foreign, foreign)
+                start += len(coded)
+                yield header, coded
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"the file must be readable, got {error} at {path}; check it.") from error
-    lengths = np.diff(np.array([*ends, len(codes)], dtype=np.int64))
-    _check_records(names, lengths, path)
-    return _sequences(codes, lengths, names, path)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -138,11 +198,13 @@ def _check_records(names: list[str], lengths: np.ndarray, path: str | Path) -> N
         raise DataError(f"record names must be unique, got {record!r} twice at {path}; rename one of them.")
 
 
-def _sequences(codes: bytearray, lengths: np.ndarray, names: list[str], path: str | Path) -> Sequences:
+def _no_base(path: str | Path) -> DataError:
+    return DataError(f"a FASTA file must hold at least one base A, C, G or T, got none at {path}; check the file.")
+
+
+def _sequences(codes: bytearray, lengths: np.ndarray, names: list[str]) -> Sequences:
     array = np.frombuffer(codes, dtype=np.uint8)
     missing = array == _MISSING
-    if missing.all():
-        raise DataError(f"a FASTA file must hold at least one base A, C, G or T, got none at {path}; check the file.")
     return Sequences(
         values=torch.from_numpy(array),
         lengths=torch.from_numpy(lengths),

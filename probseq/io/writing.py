@@ -2,9 +2,42 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from probseq.errors import DataError
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[BinaryIO]:
+    """A stream to write a file through, which takes its place when the block ends well, and leaves nothing otherwise.
+
+    Raises:
+        DataError: if it cannot be written there.
+    """
+    place, half = Path(path), None
+    try:
+        if place.exists() and not place.is_file() and not place.is_dir():  # a device or a pipe: nothing to replace
+            with place.open("wb") as stream:
+                yield stream
+            return
+        place = place.resolve()
+        if place.is_dir():
+            raise IsADirectoryError(f"{place} is a directory")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, half = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+        os.chmod(half, place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask())
+        os.replace(half, place)
+        half = None
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        if half is not None:
+            Path(half).unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
@@ -13,26 +46,8 @@ def write_whole(path: str | Path, content: bytes) -> Path:
     Raises:
         DataError: if it cannot be written there.
     """
-    place = Path(path)
-    try:
-        if place.exists() and not place.is_file() and not place.is_dir():  # a device or a pipe: nothing to replace
-            place.write_bytes(content)
-            return place
-        place = place.resolve()
-        if place.is_dir():
-            raise IsADirectoryError(f"{place} is a directory")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, half = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            os.chmod(half, place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask())
-            os.replace(half, place)
-        except BaseException:
-            Path(half).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise _refusal(path, error) from error
+    with written_whole(path) as stream:
+        stream.write(content)
     return Path(path)
 
 

@@ -83,3 +83,35 @@ def test_no_such_file(tmp_path: Path) -> None:
         Sequences.from_fasta(tmp_path / "none.fa")
     with pytest.raises(DataError, match="the input must be a file, got a directory at"):
         Sequences.from_fasta(tmp_path)
+
+
+@pytest.mark.parametrize("block", [1, 3, 1 << 20])
+def test_records_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(fasta, "_BLOCK", block)
+    text = TEXT + ">gap\nNNN\n"
+    whole = read(tmp_path, text.encode())
+    parts = list(fasta.read_records(tmp_path / "x.fa"))
+    assert [part.ids[0] for part in parts] == ["chr1", "chr2", "gap"]
+    assert fasta.record_lengths(tmp_path / "x.fa") == {"chr1": 8, "chr2": 6, "gap": 3}
+    for number, part in enumerate(parts):
+        expected = whole.take([number])
+        seen = expected.step_observed
+        assert torch.equal(part.step_observed, seen) and torch.equal(part.values[seen], expected.values[seen])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "got an empty file"),
+        (b">a\nAC\n>b\n>c\nA\n", "got none in 'b'"),
+        (b">a\nAC\n>a\nGT\n", "got 'a' twice"),
+        (b">\nAC\n>\nGT\n", "got '' twice"),
+        (b">n\nNNNN\n>m\nN\n", "must hold at least one base"),
+        (b">n\nAC\n>m\nAXQ\n", "got 'Q' at base 2 of record 'm'"),
+    ],
+)
+def test_bad_files_are_refused_record_by_record(tmp_path: Path, text: bytes, words: str) -> None:
+    (tmp_path / "x.fa").write_bytes(text)
+    for reader in (fasta.record_lengths, lambda path: list(fasta.read_records(path))):
+        with pytest.raises(DataError, match=words):
+            reader(tmp_path / "x.fa")
