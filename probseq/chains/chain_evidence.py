@@ -37,7 +37,7 @@ def evidence(
         log_transition: (*batch, S, K, K) nats; entry [s, i, j] is log p(z_{t+1} = j | z_t = i).
         log_table: (*batch, R, K) nats, log-likelihood of each distinct observation under each state.
         lengths: (N,) int64, steps of each sequence; their sum is T.
-        emission_index: (T,) row of the table of each step; None means R = T.
+        emission_index: (T,) row of the table of each step; None means R = T; (T, R) weights combine the rows.
         transition_index: (T,) matrix of the move from step t to t + 1; None means S = 1.
 
     Returns:
@@ -135,4 +135,7 @@ def _differentiable_gradient(inputs: tuple[Tensor, ...], structure: tuple, grad_
 
 def _as_tensor(index: Index) -> Tensor | None:
     """An index that torch can gather with; it reads uint8 as a mask and has no arithmetic for uint16."""
-    return None if index is None else torch.from_numpy(np.asarray(index).astype(np.int64))
+    if index is None:
+        return None
+    array = np.asarray(index)
+    return torch.from_numpy(array if array.ndim == 2 else array.astype(np.int64))

@@ -78,3 +78,15 @@ def finish(kit, matrices, in_order, xi, transition):
     """Add xi, as `sweep` left it, to transition (S, K, K)."""
     moves, count, _ = transition.shape
     invoke(kit[10], (kit[0], matrices[0], moves, count, in_order, xi, transition))
+
+
+@kernel
+def combine(kit, weights, table, count, first, n, out):
+    """Log-likelihoods (n * K,) of n steps from `first` on, the rows of table (R * K,) combined by weights (T, R)."""
+    invoke(kit[11], (kit[0], weights, weights.shape[1], table, count, first, n, out))
+
+
+@kernel
+def gather(kit, weights, first, n, gammas, count, sums):
+    """Add what n steps from `first` on, with gammas (n * K,), count for each row to sums (R * K,)."""
+    invoke(kit[12], (kit[0], weights, weights.shape[1], first, n, gammas, count, sums))

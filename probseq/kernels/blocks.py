@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probseq.kernels.arithmetic import matrix_tables, message_size, relative, width_of
+from probseq.kernels.arithmetic import combine, matrix_tables, message_size, relative, width_of
 from probseq.kernels.bits import row_at
 from probseq.kernels.jit import kernel
 
@@ -49,7 +49,10 @@ def load_block(kit, draw, first, n, block, tops):
     """Fill a block with steps first .. first + n - 1, and tops with the largest log-likelihood of each; the block."""
     _, source, rows, moves, stored, scales, room = block
     _, (flat, _, table_tops), indices, count, _ = draw
-    if indices[1] == 0:
+    if indices[4].size:
+        combine(kit, indices[4], flat, count, first, n, room)
+        relative(kit, room, count, 0, n, source, tops)
+    elif indices[1] == 0:
         relative(kit, flat, count, first, n, source, tops)
     load_indices(message_size(kit), width_of(kit), indices, first, n, rows, moves, table_tops, tops)
     return n, source, rows, moves, stored, scales, room
@@ -70,7 +73,7 @@ def summed(values, n):
 @kernel
 def load_indices(size, width, indices, first, n, rows, moves, table_tops, tops):
     """Where the likelihoods of each step, and the matrix of the move into it, start; without an index, as they were."""
-    e_raw, e_width, t_raw, t_width = indices
+    e_raw, e_width, t_raw, t_width, _ = indices
     if e_width == 1:
         for s in range(n):
             row = np.int64(e_raw[first + s])

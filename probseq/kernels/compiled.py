@@ -15,7 +15,7 @@ from probseq.kernels.bits import row_at
 from probseq.kernels.blocks import count_blocks, new_block, prepare_draw
 from probseq.kernels.jit import entry, kernel
 from probseq.kernels.passes import advance_blocks, combine_blocks, draw_state, filter_blocks, sample_blocks
-from probseq.kernels.tally import drain, new_tally
+from probseq.kernels.tally import BY_STEP, drain, mode_of, new_tally
 
 
 @entry
@@ -58,14 +58,14 @@ def count_range(
     """Evidence (B, N) and expected counts of items first .. last - 1, added to those of the other items.
 
     initial (B, I, K), transition (B, S, K, K), emission (B, R, K); without an index, or by_step, emission is (B, T, K)
-    and overwritten. weights (B, N); none means ones.
+    and overwritten. weights (B, N), of sequences; none means ones.
     """
     N, size, lost = offsets.size - 1, message_size(kit), 0
-    by_row = indices[1] != 0 and not by_step
+    mode = mode_of(indices, by_step)
     for b in range(first // N, (last - 1) // N + 1):
         draw = prepare_draw(kit, log_transition[b], log_table[b], indices)
         work, spare = new_block(size, draw), new_block(size, draw)
-        tally = new_tally(kit, False, by_row, transition[b], emission[b])
+        tally = new_tally(kit, False, mode, transition[b], emission[b])
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             start, end = offsets[n], offsets[n + 1]
             at = n if log_initial.shape[1] > 1 else 0
@@ -76,7 +76,7 @@ def count_range(
                 value, gamma = count_sequence(kit, draw, start, end, law, work, spare, weight, tally)
                 evidence[b, n] = value
                 lost += math.isnan(value)
-                if value == -np.inf and not by_row:
+                if value == -np.inf and mode == BY_STEP:
                     for i in range(start * draw[3], end * draw[3]):
                         tally[0][2][i] = 0.0
                 for k in range(draw[3]):

@@ -18,6 +18,7 @@ from numba import types
 
 from probseq.kernels.across import best_move, peak
 from probseq.kernels.bits import row_at
+from probseq.kernels.combinations import combine_wide
 from probseq.kernels.jit import by_shape, entry, kernel
 from probseq.kernels.kit import address_of, invoke, width_for
 from probseq.kernels.lanes import all_below, load, load_row, spread, store
@@ -45,7 +46,7 @@ def viterbi_range(
         A, flat = padded(width, log_transition[b]), log_table[b].ravel()
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
-            tables = (law.size, A, flat) + indices
+            tables = (law.size, A, flat) + indices[:4] + (indices[4], indices[4].shape[1])
             bounds = offsets[n], offsets[n + 1], segment
             value = climb_segments(climber, bounds, law, tables, kept, delta, back)
             log_prob[b, n] = value
@@ -107,14 +108,14 @@ def trace(climber, bounds, possible, tables, kept, delta, back, path):
 def climber_for(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """(width, bytes of a back-pointer, address of the loop over steps)."""
 
-    def climb(first, last, start, count, A, flat, e_raw, e_width, t_raw, t_width, delta, back):
-        indices = e_raw, e_width, t_raw, t_width
+    def climb(first, last, start, count, A, flat, e_raw, e_width, t_raw, t_width, weights, rows, delta, back):
+        indices = e_raw, e_width, t_raw, t_width, (weights, rows)
         return _climb(shape, first, last, start, count, A, flat, indices, delta, back)
 
     size, back = (2, types.uint16) if len(shape) == 1 else (1, types.uint8)
     number, floats, raw = types.int64, types.CPointer(types.float64), types.CPointer(types.uint8)
     signature = types.float64(
-        number, number, number, number, floats, floats, raw, number, raw, number, floats, types.CPointer(back)
+        *(number,) * 4, *(floats,) * 2, *(raw, number) * 2, floats, number, floats, types.CPointer(back)
     )
     return width_for(shape), size, address_of(signature, climb)
 
@@ -125,12 +126,18 @@ def climb_narrow(shape, first, last, start, count, A, flat, indices, delta, back
 
     Returns what was subtracted from delta; -inf if nothing is possible, NaN for a NaN or +inf in the table.
     """
-    e_raw, e_width, t_raw, t_width = indices
+    e_raw, e_width, t_raw, t_width, (weights, rows) = indices
     width = len(shape)
     d = load(delta, 0, shape)
+    beyond = padding(count, shape)
     offset, sound = 0.0, 1
     for step in range(first, last):
-        row = load_row(flat, row_at(e_raw, e_width, step) * count, count, -np.inf, shape)
+        if rows:
+            row = beyond
+            for r in range(rows):
+                row = row + load_row(flat, r * count, count, 0.0, shape) * weights[step * rows + r]
+        else:
+            row = load_row(flat, row_at(e_raw, e_width, step) * count, count, -np.inf, shape)
         sound &= all_below(row, np.inf)
         if step > start:
             move = row_at(t_raw, t_width, step - 1) * width * width if t_width else 0
@@ -147,13 +154,25 @@ def climb_narrow(shape, first, last, start, count, A, flat, indices, delta, back
 
 
 @kernel
+def padding(count, shape):
+    """Zeros in the first `count` lanes, -inf in the others."""
+    return load_row(np.zeros(count), 0, count, -np.inf, shape)
+
+
+@kernel
 def climb_wide(shape, first, last, start, count, A, flat, indices, delta, back):
     """As `climb_narrow`, in memory."""
-    e_raw, e_width, t_raw, t_width = indices
+    e_raw, e_width, t_raw, t_width, (weights, rows) = indices
     width = shape[0]
-    best, offset = np.empty(width), 0.0
+    best, likelihoods, offset = np.empty(width), np.empty(count), 0.0
     for step in range(first, last):
-        row, at = row_at(e_raw, e_width, step) * count, (step - first) * width
+        at = (step - first) * width
+        if rows:
+            combine_wide(shape, weights, rows, flat, count, step, 1, likelihoods)
+        else:
+            row = row_at(e_raw, e_width, step) * count
+            for j in range(count):
+                likelihoods[j] = flat[row + j]
         if step > start:
             move = row_at(t_raw, t_width, step - 1) * width * width if t_width else 0
             for j in range(width):
@@ -167,9 +186,9 @@ def climb_wide(shape, first, last, start, count, A, flat, indices, delta, back):
             for j in range(width):
                 delta[j] = best[j]
         for j in range(count):
-            if not flat[row + j] < np.inf:
+            if not likelihoods[j] < np.inf:
                 return np.nan
-            delta[j] += flat[row + j]
+            delta[j] += likelihoods[j]
         if (step - first) % LEVEL == LEVEL - 1 or step == last - 1:
             top = -np.inf
             for j in range(count):

@@ -5,9 +5,12 @@ A model with K states on T steps in N sequences, for B draws of its parameters, 
     log_transition (B, S, K, K) log p(z_t+1 = j | z_t = i) in row i, column j
     log_table (B, R, K)         log-likelihood of each distinct emission row in each state
     offsets (N + 1,)            sequence n holds steps offsets[n] .. offsets[n+1] - 1
-    emission_index (T,)         row of log_table of each step; None: step t has row t
+    emission_index (T,)         row of log_table of each step; None: step t has row t; or, (T, R), the weights with
+                                which each step combines the rows: its log-likelihoods are weights @ log_table
     transition_index (T,)       matrix of the move from step t to step t+1; None: S = 1
-so a dense series, DNA with four rows and a seasonal chain with 366 matrices are the same problem.
+so a dense series, DNA with four rows and a seasonal chain with 366 matrices are the same problem. An exponential family
+on dense data is one too: the rows are its natural parameters, the weights its sufficient statistics, and no table of T
+rows is ever made.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 
 NO_INDEX = Index(read_only(np.zeros(0, np.uint8)), 0)
+NO_WEIGHTS = read_only(np.empty((0, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +63,19 @@ class Inputs:
     offsets: NDArray[np.int64]
     emission: Index
     transition: Index
+    row_weights: Floats
 
     @property
     def arrays(self) -> tuple:
         """The problem as the compiled loops take it."""
-        indices = self.emission.raw, self.emission.width, self.transition.raw, self.transition.width
+        emission, transition = self.emission, self.transition
+        indices = emission.raw, emission.width, transition.raw, transition.width, self.row_weights
         return self.log_initial, self.log_transition, self.log_table, self.offsets, indices
+
+    @property
+    def tabled(self) -> bool:
+        """Whether steps share the rows of the table, so that their counts add up; else step t has row t."""
+        return self.emission.width != 0 or self.row_weights.size != 0
 
     @property
     def draws(self) -> int:
@@ -114,13 +125,18 @@ def prepare(
     if transition.ndim != 4 or transition.shape[::2] != (draws, states) or transition.shape[3] != states:
         expected = f"({draws}, S, {states}, {states})"
         raise ValueError(f"log_transition must have shape {expected}, got {transition.shape}; reshape it.")
-    emission = _index(emission_index, rows, steps, "emission_index")
-    if emission.width == 0 and rows != steps:
+    emission, row_weights = NO_INDEX, NO_WEIGHTS
+    if emission_index is not None and np.ndim(emission_index) == 2:
+        row_weights = _row_weights(emission_index, (steps, rows))
+        _require_finite(table)
+    else:
+        emission = _index(emission_index, rows, steps, "emission_index")
+    if emission.width == 0 and not row_weights.size and rows != steps:
         raise ValueError(f"log_table must have one row per step ({steps}), got {rows}; or pass emission_index.")
     moves = _index(transition_index, transition.shape[1], steps, "transition_index")
     if moves.width == 0 and transition.shape[1] != 1:
         raise ValueError(f"transition_index must be given for {transition.shape[1]} matrices, got None; pass one.")
-    return Inputs(initial, transition, table, bounds, emission, moves)
+    return Inputs(initial, transition, table, bounds, emission, moves, row_weights)
 
 
 def refuse_nan(inputs: Inputs, evidence: Floats) -> None:
@@ -143,6 +159,19 @@ def refuse_bad(inputs: Inputs, with_table: bool) -> None:
 
 def _floats(values: ArrayLike) -> Floats:
     return read_only(np.ascontiguousarray(values, dtype=np.float64))
+
+
+def _row_weights(values: ArrayLike, shape: tuple[int, int]) -> Floats:
+    array = _floats(values)
+    if array.shape != shape:
+        raise ValueError(f"emission_index must have shape {shape} as weights of rows, got {array.shape}; reshape it.")
+    return array
+
+
+def _require_finite(table: Floats) -> None:
+    if not np.isfinite(table).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(table))[0])
+        raise ValueError(f"log_table must be finite where rows are combined, got {table[where]} at {where}; index rows.")
 
 
 def _offsets(offsets: ArrayLike) -> NDArray[np.int64]:

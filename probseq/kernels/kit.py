@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
-from probseq.kernels import exact, messages, scaled, wide
+from probseq.kernels import combinations, exact, messages, scaled, wide
 from probseq.kernels.inputs import read_only
 from probseq.kernels.jit import by_shape, intrinsic, native
 from probseq.kernels.lanes import WIDEST, lanes_for
@@ -38,6 +38,8 @@ SIGNATURES = {
     "weigh": _F(_N, _FS, _N, _FS, _N, _FS),
     "unit": _F(_N, _N, _FS),
     "finish": _F(_N, _FS, _N, _N, _N, _FS, _FS),
+    "combine": _F(_N, _FS, _N, _FS, _N, _N, _N, _FS),
+    "gather": _F(_N, _FS, _N, _N, _N, _FS, _N, _FS),
 }
 _PLACE = {name: 2 + i for i, name in enumerate(SIGNATURES)}
 _ALIVE: list[Any] = []
@@ -89,7 +91,7 @@ def _messages() -> dict[str, int]:
 
 @cache
 def _exact() -> dict[str, int]:
-    return _addresses(exact)
+    return _addresses(exact) | _addresses(combinations)
 
 
 def _addresses(module: ModuleType) -> dict[str, int]:
@@ -101,6 +103,8 @@ def _addresses(module: ModuleType) -> dict[str, int]:
 _relative = by_shape(scaled.relative, wide.relative)
 _advance = by_shape(scaled.advance, wide.advance)
 _sweep = by_shape(scaled.sweep, wide.sweep)
+_combine = by_shape(combinations.combine_narrow, combinations.combine_wide)
+_gather = by_shape(combinations.gather_narrow, combinations.gather_wide)
 
 
 def _loops(shape: tuple[int, ...]) -> dict[str, Callable]:
@@ -131,7 +135,15 @@ def _loops(shape: tuple[int, ...]) -> dict[str, Callable]:
         return 0.0
     # fmt: on
 
-    return {"relative": relative, "advance": advance, "sweep": sweep}
+    def combine(width, weights, rows, table, count, first, n, out):
+        _combine(shape, weights, rows, table, count, first, n, out)
+        return 0.0
+
+    def gather(width, weights, rows, first, n, gammas, count, sums):
+        _gather(shape, weights, rows, first, n, gammas, count, sums)
+        return 0.0
+
+    return {"relative": relative, "advance": advance, "sweep": sweep, "combine": combine, "gather": gather}
 
 
 @intrinsic

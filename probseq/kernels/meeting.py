@@ -12,7 +12,7 @@ from probseq.kernels.arithmetic import message_size, width_of
 from probseq.kernels.blocks import BLOCK, count_blocks, new_block, prepare_draw
 from probseq.kernels.jit import entry, kernel
 from probseq.kernels.passes import advance_blocks, combine_blocks
-from probseq.kernels.tally import drain, new_tally
+from probseq.kernels.tally import drain, mode_of, new_tally
 
 
 @entry
@@ -64,8 +64,8 @@ def combine_half(
         predict(width_of(kit), carry, draw[0][0], block[3][0])
     else:
         first, last = blocks // 2 - 1, 0
-    by_row = indices[1] != 0 and not by_step
-    tally = new_tally(kit, direction > 0, by_row, transition, emission)
+    mode = mode_of(indices, by_step)
+    tally = new_tally(kit, direction > 0, mode, transition, emission)
     spare = new_block(message_size(kit), draw)
     rooms, law = ((block, np.empty(BLOCK)), spare), log_initial
     gamma = combine_blocks(kit, draw, direction, start, end, first, last, law, kept, carry, rooms, weight, tally)

@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
-from probseq.kernels.arithmetic import advance, message_size, plain, start_message, sweep, weigh, width_of
+from probseq.kernels.arithmetic import advance, gather, message_size, plain, start_message, sweep, weigh, width_of
 from probseq.kernels.blocks import block_range, count_blocks, load_block, summed
 from probseq.kernels.jit import kernel
-from probseq.kernels.tally import drain
+from probseq.kernels.tally import BY_ROW, BY_STEP, BY_WEIGHTS, drain
 
 
 @kernel
@@ -73,7 +73,7 @@ def combine_blocks(kit, draw, direction, start, end, first, last, log_law, kept,
     (block, tops), (other, other_tops) = work
     final = count_blocks(start, end) - 1
     ahead, against = draw[0] if direction > 0 else (draw[0][1], draw[0][0])
-    xi, by_row, table = tally[0]
+    xi, mode, table = tally[0]
     next_carry, gamma = np.zeros(carry.size), np.zeros(width_of(kit))
     for k in range(first, last + direction, direction):
         at, n = block_range(start, end, k)
@@ -88,8 +88,11 @@ def combine_blocks(kit, draw, direction, start, end, first, last, log_law, kept,
             else:
                 copy(kept[k + direction], next_carry)
         begin = k == first and (direction > 0 or k == final)
-        sums, matrices = (xi, by_row, table, at * draw[3], draw[3]), (ahead, against)
+        place = at * draw[3] if mode == BY_STEP else 0
+        sums, matrices = (xi, mode == BY_ROW, table, place, draw[3]), (ahead, against)
         sweep(kit, direction, begin, matrices, block, carry, weight, sums, gamma, next_begin, other, next_carry)
+        if mode == BY_WEIGHTS:
+            gather(kit, draw[2][4], at, n, table, draw[3], tally[1][3])
         drain(kit, draw[0], tally, n, False)
         block, other = other, block
     return gamma

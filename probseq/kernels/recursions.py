@@ -8,7 +8,8 @@ The arguments common to all, for B draws, N sequences, T steps, K states, S matr
     log_transition (B, S, K, K): log p(z_t+1 = j | z_t = i) at [i, j]
     log_table (B, R, K): log-likelihood of each emission row in each state, nats; -inf is legal
     offsets (N + 1,): sequence n holds steps offsets[n] .. offsets[n+1] - 1
-    emission_index (T,): row of log_table of each step; None when step t has row t (R = T)
+    emission_index (T,): row of log_table of each step; None when step t has row t (R = T); or (T, R) weights by which
+        each step combines the rows: its log-likelihoods are weights @ log_table, entries of which must then be finite
     transition_index (T,): matrix of the move from step t to t + 1, unread at the last step of a sequence; None: S = 1
 """
 
@@ -33,7 +34,7 @@ class ExpectedCounts:
     evidence (B, N): log p(x_n), nats; -inf for an impossible sequence, which adds nothing to the counts
     initial (B, I, K): weighted sum of p(z_1 = k | x)
     transition (B, S, K, K): weighted expected number of moves i -> j under each matrix
-    emission (B, R, K): weighted expected number of steps in state k that emitted each row
+    emission (B, R, K): weighted expected number of steps in state k that emitted each row (times its weight there)
     """
 
     evidence: Floats
@@ -72,7 +73,7 @@ def expected_counts(
         evidence=np.empty((inputs.draws, inputs.count)),
         initial=np.zeros(inputs.log_initial.shape),
         transition=np.zeros(inputs.log_transition.shape),
-        emission=(np.zeros if inputs.emission.width else np.empty)(inputs.log_table.shape),
+        emission=(np.zeros if inputs.tabled else np.empty)(inputs.log_table.shape),
     )
     _count(inputs, weights, False, result)
     return result
@@ -135,7 +136,7 @@ def viterbi(
         log_prob (B, N): log p(x, path), nats; -inf for an impossible sequence
     """
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
-    refuse_bad(inputs, with_table=inputs.emission.width != 0)
+    refuse_bad(inputs, with_table=inputs.tabled)
     paths = np.empty((inputs.draws, inputs.steps), np.int32)
     log_prob = np.empty((inputs.draws, inputs.count))
     _schedule().fill_viterbi(inputs, log_prob, paths)

@@ -28,13 +28,16 @@ def evidence_reference(
         log_transition (*B, S, K, K): log p(z_t+1 = j | z_t = i) at [i, j].
         log_table (*B, R, K): log-likelihood of each emission row in each state.
         lengths (N,): steps of each sequence, summing to T.
-        emission_index (T,): row of log_table of each step; None when R = T.
+        emission_index (T,): row of log_table of each step; None when R = T; or (T, R) weights by which each step
+            combines the rows.
         transition_index (T,): matrix of the move from step t to t + 1; None when S = 1.
     """
     device = log_table.device
     lengths = lengths.to(device)
     ends = lengths.cumsum(0)
     steps, count = int(lengths.sum()), lengths.shape[0]
+    if emission_index is not None and emission_index.dim() == 2:
+        log_table, emission_index = emission_index.to(log_table) @ log_table, None
     rows = torch.arange(steps, device=device) if emission_index is None else emission_index.to(device).long()
     moves = None if transition_index is None else transition_index.to(device).long()
     batch = torch.broadcast_shapes(log_initial.shape[:-2], log_transition.shape[:-3], log_table.shape[:-2])

@@ -42,7 +42,7 @@ class Sums:
 
     def own(self, inputs: Inputs) -> Sums:
         """Sums of a thread's own; a table with a row for each step is shared, for no two sequences write one row."""
-        shared = self.by_step or inputs.emission.width == 0
+        shared = self.by_step or not inputs.tabled
         emission = self.emission if shared else np.zeros_like(self.emission)
         return Sums(self.evidence, np.zeros_like(self.initial), np.zeros_like(self.transition), emission, self.by_step)
 
