@@ -11,9 +11,10 @@ torch.Size([4, 2])
 
 from probseq.families.family import Family, Parameter, Parameters, Priors
 from probseq.families.gamma import Gamma
-from probseq.families.gaussian import Gaussian, LogNormal
+from probseq.families.gaussian import Gaussian
 from probseq.families.independent import Independent
 from probseq.families.inverse_wishart import InverseWishartCholesky
+from probseq.families.log_normal import LogNormal
 from probseq.families.multivariate import MultivariateGaussian
 from probseq.families.naming import NAMES, by_name, from_json
 from probseq.families.negative_binomial import MeanNegativeBinomial, NegativeBinomial

@@ -22,6 +22,7 @@ from torch.distributions.constraints import Constraint
 
 from probseq.errors import ModelError
 from probseq.families import numerical
+from probseq.families.linear_form import LinearForm, Natural
 
 NOTHING = 1e-250
 """A total weight so small that dividing by it has no digits left."""
@@ -190,6 +191,25 @@ class Family(ABC):
         if self.closed_form:
             start = numerical.better(objective, declared, self.maximise(values, weights, current), current)
         return numerical.maximise(objective, declared, start, weights.sum(0) + 1)
+
+    # ---- the same by sums alone, for an exponential family ----
+
+    def linear_form(self, values: Tensor) -> LinearForm | None:
+        """The statistics (R, P) in which the log-likelihood of each row is linear; None where it is not."""
+        return None
+
+    def natural(self, form: LinearForm, parameters: Parameters) -> Natural | None:
+        """(..., P, K): what the statistics are multiplied with; None where that would cost digits."""
+        return None
+
+    def maximise_sums(
+        self, form: LinearForm, sums: Tensor, current: Parameters, priors: Priors | None
+    ) -> dict[str, Tensor] | None:
+        """`maximise`, or with priors `maximise_posterior`, from sums (P, K) = statistics' @ weights.
+
+        None where the sums alone would cost digits; they are then to be made from the rows.
+        """
+        return None
 
     def pooled(self, values: Tensor, states: int) -> dict[str, Tensor]:
         """The maximum likelihood fit of all rows as one state, repeated for every state: a neutral starting point."""

@@ -25,7 +25,7 @@ from torch.distributions import constraints
 
 from probseq.families import checking, numerical, scale
 from probseq.families.family import Family, Parameter, Parameters, Priors, amount, empty, real, scalar_event, step_name
-from probseq.families.gaussian import log_of_positive
+from probseq.families.log_normal import log_of_positive
 from probseq.families.special import log_minus_digamma
 
 HIGHEST = 1e8  # of an ML concentration: a coefficient of variation of 1e-4, where log_prob still has 7 digits

@@ -1,4 +1,4 @@
-"""Gaussian and log-normal: closed-form M-steps from three weighted sums.
+"""Gaussian: closed-form M-steps from three weighted sums.
 
 With weights w[r, k] and a constant c taken off the values first,
 
@@ -40,10 +40,12 @@ from probseq.families.family import (
     scalar_event,
     step_name,
 )
+from probseq.families.linear_form import LinearForm, Natural
 
 LOG_ROOT_TAU = 0.5 * math.log(2 * math.pi)
 PRIOR_SHAPE = 2.0  # of the inverse gamma on scale: its mean exists, its variance does not
 REACH = 1e3  # scales from the overall mean up to which second moments may be taken about it
+PLAIN = 100.0  # scales from the overall mean within which log-likelihoods may be expanded in powers of x
 MAX_ALTERNATIONS = 10_000  # far more than needed: the prior is weak, so a handful do
 CANCELLED = 1e4  # SS this much smaller than the term taken off it has lost 4 digits: take the second pass
 
@@ -77,6 +79,42 @@ class Gaussian(Family):
             return _Table.apply(values, loc, width)
         return _table(values, loc, width)
 
+    def linear_form(self, values: Tensor) -> LinearForm | None:
+        x = real(values).numpy()
+        origin = float(x.mean()) if len(x) else 0.0
+        statistics = np.empty((len(x), 3))
+        statistics[:, 0], statistics[:, 1] = 1.0, x - origin
+        np.square(statistics[:, 1], out=statistics[:, 2])
+        return LinearForm(statistics, origin)
+
+    def natural(self, form: LinearForm, parameters: Parameters) -> Natural | None:
+        loc, width = parameters["loc"], parameters["scale"]
+        if torch.is_grad_enabled() and (loc.requires_grad or width.requires_grad):
+            if not bool(((loc.detach() - form.origin).abs() < PLAIN * width.detach()).all()):
+                return None
+            log, stack = width.log(), torch.stack
+        else:  # K numbers, where numpy costs less
+            loc, width = loc.detach().numpy(), width.detach().numpy()
+            if not (np.abs(loc - form.origin) < PLAIN * width).all():
+                return None
+            log, stack = np.log(width), np.stack
+        mean, precision = loc - form.origin, 1.0 / (width * width)
+        first = mean * precision
+        return stack([-0.5 * (first * mean) - log - LOG_ROOT_TAU, first, -0.5 * precision], -2)
+
+    def maximise_sums(
+        self, form: LinearForm, sums: Tensor, current: Parameters, priors: Priors | None
+    ) -> dict[str, Tensor] | None:
+        if priors is not None and not conjugate(priors):
+            return None
+        found = moments_of_sums(sums, form.origin)
+        if found is None:
+            return None
+        if priors is not None:
+            return posterior_step(found, current, priors)
+        width = np.sqrt(found.squares.numpy() / np.maximum(found.total.numpy(), NOTHING))
+        return {"loc": found.mean, "scale": torch.from_numpy(width)} if _plain(width, found.mean.numpy()) else None
+
     def _cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
         return normal_below((values - parameters["loc"]) / parameters["scale"])
 
@@ -102,7 +140,7 @@ class Gaussian(Family):
         sums = moments(values, weights)
         total, mean, squares = (part.numpy() for part in sums)  # K numbers each, where numpy costs less
         width = np.sqrt(squares / np.maximum(total, NOTHING))
-        if width.min() > scale.NARROW * (width.max() + mean.max() - mean.min()):
+        if _plain(width, mean):
             return {"loc": sums.mean, "scale": torch.from_numpy(width)}
         floor = torch.minimum(scale.FLOOR * scale.spread(values), current["scale"])
         found = {"loc": sums.mean, "scale": torch.from_numpy(width).maximum(floor)}
@@ -113,18 +151,7 @@ class Gaussian(Family):
     ) -> dict[str, Tensor]:
         if not conjugate(priors):
             return super().maximise_posterior(values, weights, current, priors)
-        sums = moments(real(values), weights)
-        likelihood = expected_log_prob(sums)
-
-        def objective(parameters: Parameters) -> Tensor:
-            return likelihood(parameters) + sum(priors[name].log_prob(parameters[name]) for name in priors)
-
-        found = posterior_mode(sums, priors, sums.mean)
-        chosen = numerical.better(objective, self.parameters(), found, current)
-        if bool((chosen["loc"] == found["loc"]).all()):
-            return chosen
-        again = posterior_mode(sums, priors, current["loc"])  # a second mode: climb from where we stand
-        return numerical.better(objective, self.parameters(), again, chosen)
+        return posterior_step(moments(real(values), weights), current, priors)
 
     def check(
         self,
@@ -146,78 +173,6 @@ class Gaussian(Family):
     def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
         loc, width = parameters["loc"][state], parameters["scale"][state]
         return f"mean {amount(loc, unit)}, standard deviation {amount(width, unit)}"
-
-
-@dataclass(frozen=True)
-class LogNormal(Family):
-    """The law of a positive number whose natural log is normal with mean `loc` and standard deviation `scale`."""
-
-    kind = "log-normal"
-
-    def parameters(self, event_shape: tuple[int, ...] = ()) -> dict[str, Parameter]:
-        scalar_event(self, event_shape)
-        return {"loc": Parameter(constraints.real), "scale": Parameter(constraints.positive)}
-
-    def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
-        return dist.LogNormal(parameters["loc"], parameters["scale"])
-
-    def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
-        logs, outside = log_of_positive(values)
-        table = Gaussian().log_prob(logs, parameters) - logs.unsqueeze(-1)
-        return table if outside is None else table.masked_fill(outside.unsqueeze(-1), -math.inf)
-
-    def _cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
-        return Gaussian()._cdf(values.clamp(min=0).log(), parameters)
-
-    def _survival(self, values: Tensor, parameters: Parameters) -> Tensor:
-        return Gaussian()._survival(values.clamp(min=0).log(), parameters)
-
-    def mean(self, parameters: Parameters) -> Tensor:
-        return (parameters["loc"] + parameters["scale"].square() / 2).exp()
-
-    def variance(self, parameters: Parameters) -> Tensor:
-        return parameters["scale"].square().expm1() * self.mean(parameters).square()
-
-    def priors(self, values: Tensor) -> dict[str, TorchDistributionMixin]:
-        """Those of the Gaussian, on the logs."""
-        return location_scale_priors(positive_logs(values))
-
-    def expected_log_prob(self, values: Tensor, weights: Tensor) -> Callable[[Parameters], Tensor]:
-        inside = values > 0
-        logs, kept = positive_logs(values), weights[inside]
-        gaussian = Gaussian().expected_log_prob(logs, kept)
-        jacobian = logs @ kept
-        impossible = torch.where((weights[~inside] > 0).any(0), -math.inf, 0.0)
-        return lambda parameters: gaussian(parameters) - jacobian + impossible
-
-    def maximise(self, values: Tensor, weights: Tensor, current: Parameters) -> dict[str, Tensor]:
-        return Gaussian().maximise(positive_logs(values), weights[values > 0], current)
-
-    def maximise_posterior(
-        self, values: Tensor, weights: Tensor, current: Parameters, priors: Priors
-    ) -> dict[str, Tensor]:
-        return Gaussian().maximise_posterior(positive_logs(values), weights[values > 0], current, priors)
-
-    def check(
-        self,
-        values: Tensor,
-        observed: Tensor | None = None,
-        columns: Sequence[str] = ("value",),
-        where: Callable[[int], str] = step_name,
-    ) -> None:
-        checking.require_one_column(values, columns, "LogNormal")
-        checking.require_positive(values, observed, columns[0], "LogNormal", where)
-        checking.require_varying(values, observed, columns[0], "LogNormal")
-
-    def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
-        return scale.collapsed(parameters["scale"], positive_logs(values), "standard deviation of the log")
-
-    def at_limit(self, parameters: Parameters, values: Tensor) -> str | None:
-        return scale.within_rounding(self.variance(parameters).sqrt(), real(values))
-
-    def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
-        median, mean = parameters["loc"][state].exp(), self.mean(parameters)[state]
-        return f"median {amount(median, unit)}, mean {amount(mean, unit)}"
 
 
 def _table(values: Tensor, loc: Tensor, width: Tensor) -> Tensor:
@@ -265,21 +220,6 @@ def normal_below(deviation: Tensor) -> Tensor:
     return 0.5 * torch.erfc(deviation * -(0.5**0.5))
 
 
-def log_of_positive(values: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Logs (R,), with log 1 standing in for rows outside the support, and where those are (None: nowhere)."""
-    values = real(values)
-    outside = ~(values > 0)
-    if not bool(outside.any()):
-        return values.log(), None
-    return torch.where(outside, 1.0, values).log(), outside
-
-
-def positive_logs(values: Tensor) -> Tensor:
-    """Logs of the rows that have one."""
-    values = real(values)
-    return values[values > 0].log()
-
-
 def moments(values: Tensor, weights: Tensor) -> Moments:
     """Weighted sums of `values` (R,) under `weights` (R, K), safe from cancellation; an empty state has mean 0."""
     centre = float(values.mean()) if values.numel() else 0.0
@@ -293,6 +233,23 @@ def moments(values: Tensor, weights: Tensor) -> Moments:
         squares = ((x.unsqueeze(-1) - torch.from_numpy(mean)).square() * weights).sum(0).numpy()
     mean = np.where(without, 0.0, centre + mean)
     return Moments(sums[0], torch.from_numpy(mean), torch.from_numpy(np.maximum(squares, 0.0)))
+
+
+def moments_of_sums(sums: Tensor, origin: float) -> Moments | None:
+    """The moments from the sums (3, K) of w, w (x - origin), w (x - origin)^2; None where they have lost digits."""
+    total, first, second = sums.numpy()
+    if total.min() <= NOTHING:
+        return None
+    mean = first / total
+    squares = second - first * mean
+    if (CANCELLED * squares < first * mean).any():
+        return None
+    return Moments(sums[0], torch.from_numpy(origin + mean), torch.from_numpy(squares))
+
+
+def _plain(width: np.ndarray, mean: np.ndarray) -> bool:
+    """True when no state is so narrow against the others that it might be collapsing."""
+    return bool(width.min() > scale.NARROW * (width.max() + mean.max() - mean.min()))
 
 
 def expected_log_prob(sums: Moments) -> Callable[[Parameters], Tensor]:
@@ -320,6 +277,21 @@ def conjugate(priors: Priors) -> bool:
     """True for exactly the two laws whose conditional modes are known in closed form."""
     kinds = {"loc": dist.Normal, "scale": dist.InverseGamma}
     return priors.keys() == kinds.keys() and all(isinstance(priors[name], kind) for name, kind in kinds.items())
+
+
+def posterior_step(sums: Moments, current: Parameters, priors: Priors) -> dict[str, Tensor]:
+    """The mode under conjugate priors, never below the posterior density at `current`."""
+    likelihood, declared = expected_log_prob(sums), Gaussian().parameters()
+
+    def objective(parameters: Parameters) -> Tensor:
+        return likelihood(parameters) + sum(priors[name].log_prob(parameters[name]) for name in priors)
+
+    found = posterior_mode(sums, priors, sums.mean)
+    chosen = numerical.better(objective, declared, found, current)
+    if bool((chosen["loc"] == found["loc"]).all()):
+        return chosen
+    again = posterior_mode(sums, priors, current["loc"])  # a second mode: climb from where we stand
+    return numerical.better(objective, declared, again, chosen)
 
 
 def posterior_mode(sums: Moments, priors: Priors, loc: Tensor) -> dict[str, Tensor]:

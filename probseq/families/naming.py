@@ -9,8 +9,9 @@ from typing import Any
 from probseq.errors import ModelError
 from probseq.families.family import Family
 from probseq.families.gamma import Gamma
-from probseq.families.gaussian import Gaussian, LogNormal
+from probseq.families.gaussian import Gaussian
 from probseq.families.independent import Independent
+from probseq.families.log_normal import LogNormal
 from probseq.families.multivariate import MultivariateGaussian
 from probseq.families.negative_binomial import NegativeBinomial
 from probseq.families.poisson import Poisson

@@ -171,7 +171,9 @@ def _row_weights(values: ArrayLike, shape: tuple[int, int]) -> Floats:
 def _require_finite(table: Floats) -> None:
     if not np.isfinite(table).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(table))[0])
-        raise ValueError(f"log_table must be finite where rows are combined, got {table[where]} at {where}; index rows.")
+        raise ValueError(
+            f"log_table must be finite where rows are combined, got {table[where]} at {where}; index rows."
+        )
 
 
 def _offsets(offsets: ArrayLike) -> NDArray[np.int64]:

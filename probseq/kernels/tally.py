@@ -27,10 +27,8 @@ def new_tally(kit, in_order, mode, transition, emission):
     """
     width = width_of(kit)
     rows, count = emission.shape
-    if mode == BY_STEP:
-        table = emission.reshape(-1)
-    else:
-        table = np.zeros(rows * width if mode == BY_ROW else BLOCK * count)
+    own = np.zeros(rows * width if mode == BY_ROW else BLOCK * count)
+    table = emission.reshape(-1) if mode == BY_STEP else own
     sums = np.zeros(rows * count if mode == BY_WEIGHTS else 0)
     xi = np.zeros(transition.shape[0] * width * width)
     return (xi, mode, table), (in_order, transition, emission, sums, np.zeros(1, np.int64))

@@ -30,6 +30,7 @@ from probseq.chains.transition_laws import FreeTransitions, TransitionLaw
 from probseq.errors import ModelError
 from probseq.families.family import Family, Parameter
 from probseq.models.coordinates import Coordinates
+from probseq.models.emission_step import EmissionCounts, emission_data
 from probseq.models.starts import start_parameters
 from probseq.models.stationary_step import maximise_stationary
 from probseq.places import step_place
@@ -49,15 +50,13 @@ class ExpectedCounts:
         log_likelihood: nats, weighted sum over sequences, at the parameters of the E-step.
         initial: (K,) expected number of sequences that start in each state.
         transition: (K, K) expected number of moves.
-        rows: (R, *event) distinct observations.
-        emission: (R, K) expected number of times that each state emitted each row.
+        emission: of the observations.
     """
 
     log_likelihood: float
     initial: Tensor
     transition: Tensor
-    rows: Tensor
-    emission: Tensor
+    emission: EmissionCounts
 
 
 @dataclass(frozen=True)
@@ -149,11 +148,7 @@ class HMM:
 
     def log_table(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
         """(..., R, K) nats: log-likelihood of each distinct row of the series; zero for the missing row."""
-        distinct = series.distinct()
-        table = self.emission.log_prob(distinct.rows, self._emission_parameters(parameters))
-        if distinct.missing_row is not None:
-            table = table.index_fill(-2, torch.tensor([distinct.missing_row]), 0.0)
-        return table
+        return emission_data(self.emission, series).log_table(self._emission_parameters(parameters))
 
     def posterior(self, parameters: Mapping[str, Tensor], series: Sequences) -> StatePosterior:
         """Filtered, smoothed, Viterbi and sampled paths of a series."""
@@ -207,20 +202,23 @@ class HMM:
         initial = parameters["initial"] if "initial" in parameters else self.initial.sample(self.states, transition)
         return {"initial": initial, "transition": transition, **self._emission_parameters(parameters)}
 
-    def expect(self, parameters: Mapping[str, Tensor], series: Sequences) -> ExpectedCounts:
-        """E-step: exact expected counts (Baum et al. 1970)."""
-        distinct = series.distinct()
+    def expect(self, parameters: Mapping[str, Tensor], series: Sequences, by_sums: bool = True) -> ExpectedCounts:
+        """E-step: exact expected counts (Baum et al. 1970).
+
+        Args:
+            parameters: where to expect them.
+            series: the data.
+            by_sums: let an exponential family have sums in place of the counts of every row.
+        """
         weights = None if series.weights is None else series.weights.numpy()[None]
-        counts = kernels.expected_counts(**self._kernel_arguments(parameters, series), weights=weights)
-        emission = torch.from_numpy(counts.emission[0])
-        if distinct.missing_row is not None:
-            emission[distinct.missing_row] = 0.0
+        arguments = self._kernel_arguments(parameters, series, by_sums)
+        counts = kernels.expected_counts(**arguments, weights=weights)
+        emission = emission_data(self.emission, series).counts(counts.emission[0], arguments["emission_index"])
         log_likelihood = weighted_sum(torch.from_numpy(counts.evidence[0]), series.weights)
         return ExpectedCounts(
             float(log_likelihood),
             torch.from_numpy(counts.initial[0].sum(0)),
             torch.from_numpy(counts.transition[0, 0]),
-            distinct.rows,
             emission,
         )
 
@@ -236,10 +234,11 @@ class HMM:
             series: the data.
         """
         current = self._emission_parameters(parameters)
-        if priors:
-            emission = self.emission.maximise_posterior(counts.rows, counts.emission, current, self.priors)
-        else:
-            emission = self.emission.maximise(counts.rows, counts.emission, current)
+        data, given = emission_data(self.emission, series), self.priors if priors else None
+        emission = data.maximise(counts.emission, current, given)
+        if emission is None:
+            emission = data.maximise(self.expect(parameters, series, by_sums=False).emission, current, given)
+            assert emission is not None
         transition = self.transition.maximise(counts.transition, parameters["transition"], priors)
         if isinstance(self.initial, StationaryInitial):
             concentration = self.transition.concentration(self.states)
@@ -258,9 +257,9 @@ class HMM:
 
     def log_joint(self, parameters: Mapping[str, Tensor], series: Sequences, priors: bool) -> Tensor:
         """() nats: weighted log-likelihood, plus the log prior where asked; twice differentiable in the parameters."""
-        distinct = series.distinct()
-        index = None if distinct.dense else distinct.index
-        evidence = self.chain(parameters, series).evidence(self.log_table(parameters, series), index)
+        data = emission_data(self.emission, series)
+        table, index = data.scores(self._emission_parameters(parameters))
+        evidence = self.chain(parameters, series).evidence(torch.as_tensor(table), index)
         total = weighted_sum(evidence, series.weights)
         return total + self.log_prior(parameters, series) if priors else total
 
@@ -316,19 +315,20 @@ class HMM:
                     return j, i
         return None
 
-    def _kernel_arguments(self, parameters: Mapping[str, Tensor], series: Sequences) -> dict[str, Any]:
+    def _kernel_arguments(
+        self, parameters: Mapping[str, Tensor], series: Sequences, by_sums: bool = True
+    ) -> dict[str, Any]:
         """What `probseq.kernels` takes; numpy, because small series are made of overhead."""
-        distinct, states = series.distinct(), self.states
+        states, data = self.states, emission_data(self.emission, series)
+        table, index = data.scores(self._emission_parameters(parameters), by_sums)
+        table = table if isinstance(table, np.ndarray) else table.detach().numpy()
         with np.errstate(divide="ignore"):  # log 0 = -inf is meant
             return {
                 "log_initial": np.log(parameters["initial"].detach().numpy()).reshape(-1, 1, states),
                 "log_transition": np.log(parameters["transition"].detach().numpy()).reshape(-1, 1, states, states),
-                "log_table": self.log_table(parameters, series)
-                .detach()
-                .numpy()
-                .reshape(-1, len(distinct.rows), states),
+                "log_table": table.reshape(-1, *table.shape[-2:]),
                 "offsets": series.offsets.numpy(),
-                "emission_index": None if distinct.dense else distinct.index,
+                "emission_index": index,
                 "transition_index": None,
             }
 

@@ -15,7 +15,6 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.autoguide import AutoDelta
 
 from probseq import HMM, MarkovChain, Sequences, families, marginalize
-from probseq.chains import evidence
 
 Call = Callable[[], object]
 
@@ -124,9 +123,10 @@ def dynamax_calls(problem: Problem) -> dict[str, Call]:
 
 
 def gradient_calls(problem: Problem) -> dict[str, Call]:
-    """Value and gradient of log p(x) in logits, locations and scales: probseq's evidence and Pyro's DiscreteHMM."""
+    """Value and gradient of log p(x) in logits, locations and scales: an `HMM` and Pyro's DiscreteHMM."""
     values = torch.from_numpy(problem.values)
-    lengths = torch.tensor(problem.lengths)
+    series = Sequences.from_arrays(problem.values, lengths=problem.lengths)
+    model = HMM(problem.states, families.Gaussian()).bind(series)
 
     def leaves() -> list[torch.Tensor]:
         start = torch.zeros(problem.states, dtype=torch.float64)
@@ -136,9 +136,8 @@ def gradient_calls(problem: Problem) -> dict[str, Call]:
 
     def ours() -> object:
         start, logits, loc, scale = leaves()
-        table = dist.Normal(loc, scale).log_prob(values.unsqueeze(-1))
-        initial, transition = start.log_softmax(-1), logits.log_softmax(-1)
-        evidence(initial.unsqueeze(0), transition.unsqueeze(0), table, lengths).sum().backward()
+        parameters = {"initial": start.softmax(-1), "transition": logits.softmax(-1), "loc": loc, "scale": scale}
+        model.log_joint(parameters, series, priors=False).backward()
         return loc.grad
 
     def theirs() -> object:
