@@ -88,6 +88,7 @@ class Gaussian(Family):
         return LinearForm(statistics, origin)
 
     def natural(self, form: LinearForm, parameters: Parameters) -> Natural | None:
+        stack: Any
         loc, width = parameters["loc"], parameters["scale"]
         if torch.is_grad_enabled() and (loc.requires_grad or width.requires_grad):
             if not bool(((loc.detach() - form.origin).abs() < PLAIN * width.detach()).all()):
