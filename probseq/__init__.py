@@ -14,9 +14,11 @@ _HOME = {
     "FitError": "probseq.errors",
     "HMM": "probseq.models",
     "MarkovChain": "probseq.chains",
+    "MarkovModel": "probseq.models",
     "ModelError": "probseq.errors",
     "ProbseqError": "probseq.errors",
     "Sequences": "probseq.sequences",
+    "choose_order": "probseq.models",
     "em": "probseq.inference",
     "marginalize": "probseq.chains",
     "posterior": "probseq.chains",
@@ -32,9 +34,11 @@ __all__ = [
     "FitError",
     "HMM",
     "MarkovChain",
+    "MarkovModel",
     "ModelError",
     "ProbseqError",
     "Sequences",
+    "choose_order",
     "datasets",
     "em",
     "families",
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
     from probseq.chains import MarkovChain, marginalize, posterior, stationary_law
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.inference import Fit, em, select, svi
-    from probseq.models import HMM
+    from probseq.models import HMM, MarkovModel, choose_order
     from probseq.sequences import Sequences
 
 

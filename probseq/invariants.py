@@ -80,7 +80,7 @@ def check_fields(series: "Sequences") -> None:
             f"labels must be state numbers from 0, or -1 where unknown, got {int(series.labels[step])} at step {step};"
             " number the states from 0."
         )
-    if series.categories is not None and series.values.dtype == torch.uint8:
+    if series.categories is not None and not series.values.is_floating_point():
         _check_codes(series.values, series.observed, len(series.categories))
 
 

@@ -33,7 +33,8 @@ class Sequences:
     """Ragged series, flat.
 
     Attributes:
-        values: (T,) or (T, D), float64, or uint8 codes for symbols. Placeholders stand at missing entries.
+        values: (T,) or (T, D), float64, or codes for symbols: uint8, or int32 for more than 256 categories.
+            Placeholders stand at missing entries.
         lengths: (N,) int64, steps of each sequence, each at least 1, with sum T.
         observed: bool in the shape of values, True where measured; None when nothing is missing.
         ids: (N,), the name of each sequence; the index's own name is the group column's.
@@ -66,7 +67,7 @@ class Sequences:
 
     def __post_init__(self) -> None:
         values = torch.as_tensor(self.values)
-        if values.dtype != torch.uint8:
+        if values.dtype != torch.uint8 and not (values.dtype == torch.int32 and self.categories is not None):
             values = values.to(torch.float64)
         lengths = torch.as_tensor(self.lengths).to("cpu", torch.int64)
         check_flat(values, lengths, self.observed)
@@ -155,6 +156,22 @@ class Sequences:
         from probseq.io.fasta import read_fasta
 
         return read_fasta(path)
+
+    @classmethod
+    def from_text(
+        cls,
+        path: str | Path | None = None,
+        *,
+        text: str | None = None,
+        level: str = "character",
+        separator: str | None = None,
+        rare: int = 1,
+        categories: Sequence[str] | None = None,
+    ) -> "Sequences":
+        """Read a text file, or a text, by characters or words. See `probseq.io.text.read_prose`."""
+        from probseq.io.text import read_prose
+
+        return read_prose(path, text, level, separator, rare, categories)
 
     # ---- shape -------------------------------------------------------------------------------------------------
 
