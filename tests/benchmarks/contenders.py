@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,32 +121,69 @@ def dynamax_calls(problem: Problem) -> dict[str, Call]:
     return {"e_step": lambda: jax.block_until_ready(e_step(parameters, emissions))}
 
 
+PYRO = {"gradient": "pyro DiscreteHMM", "svi_step": "pyro TraceEnum_ELBO"}
+
+
 def gradient_calls(problem: Problem) -> dict[str, Call]:
-    """Value and gradient of log p(x) in logits, locations and scales: an `HMM` and Pyro's DiscreteHMM."""
-    values = torch.from_numpy(problem.values)
+    """Value and gradient of log p(x) of an `HMM` in logits, locations and scales."""
     series = Sequences.from_arrays(problem.values, lengths=problem.lengths)
     model = HMM(problem.states, families.Gaussian()).bind(series)
 
-    def leaves() -> list[torch.Tensor]:
-        start = torch.zeros(problem.states, dtype=torch.float64)
-        logits = torch.from_numpy(problem.transition).log()
-        loc, scale = torch.from_numpy(problem.loc), torch.ones(problem.states, dtype=torch.float64)
-        return [value.clone().requires_grad_() for value in (start, logits, loc, scale)]
-
-    def ours() -> object:
-        start, logits, loc, scale = leaves()
-        initial, transition = _rows(start), _rows(logits)
-        parameters = {"initial": initial, "transition": transition, "loc": loc, "scale": scale}
+    def gradient() -> object:
+        start, logits, loc, scale = _leaves(problem)
+        parameters = {"initial": _rows(start), "transition": _rows(logits), "loc": loc, "scale": scale}
         model.log_joint(parameters, series, priors=False).backward()
         return loc.grad
 
-    def theirs() -> object:
-        start, logits, loc, scale = leaves()
+    return {"gradient": gradient}
+
+
+def pyro_gradient_calls(problem: Problem) -> dict[str, Call]:
+    """The same by Pyro's DiscreteHMM, in the same parameters."""
+    values = torch.from_numpy(problem.values)
+
+    def gradient() -> object:
+        start, logits, loc, scale = _leaves(problem)
         law = dist.DiscreteHMM(start, logits, dist.Normal(loc, scale), duration=len(values))
         law.log_prob(values).backward()
         return loc.grad
 
-    return {"probseq": ours, "pyro DiscreteHMM": theirs}
+    return {"gradient": gradient}
+
+
+def svi_step_calls(problem: Problem) -> dict[str, Call]:
+    """A whole SVI step with AutoDelta on the marginalised program."""
+    steps, values = len(problem.values), torch.from_numpy(problem.values)
+
+    def program() -> None:
+        initial, transition, loc, scale = _parameters(problem.states)
+        state = pyro.sample("state", MarkovChain(initial, transition, steps))
+        with pyro.plate("step", steps):
+            pyro.sample("y", dist.Normal(loc[state], scale[state]), obs=values)
+
+    return {"svi_step": _stepper(marginalize(program), Trace_ELBO())}
+
+
+def pyro_svi_step_calls(problem: Problem) -> dict[str, Call]:
+    """The same with TraceEnum_ELBO over pyro.markov."""
+    steps, values = len(problem.values), torch.from_numpy(problem.values)
+
+    def program() -> None:
+        initial, transition, loc, scale = _parameters(problem.states)
+        state = None
+        for t in pyro.markov(range(steps)):
+            law = initial if state is None else transition[state]
+            state = pyro.sample(f"state_{t}", dist.Categorical(law), infer={"enumerate": "parallel"})
+            pyro.sample(f"y_{t}", dist.Normal(loc[state], scale[state]), obs=values[t])
+
+    return {"svi_step": _stepper(program, TraceEnum_ELBO(max_plate_nesting=0))}
+
+
+def _leaves(problem: Problem) -> list[torch.Tensor]:
+    start = torch.zeros(problem.states, dtype=torch.float64)
+    logits = torch.from_numpy(problem.transition).log()
+    loc, scale = torch.from_numpy(problem.loc), torch.ones(problem.states, dtype=torch.float64)
+    return [value.clone().requires_grad_() for value in (start, logits, loc, scale)]
 
 
 def _rows(logits: torch.Tensor) -> torch.Tensor:
@@ -156,40 +192,15 @@ def _rows(logits: torch.Tensor) -> torch.Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
-def svi_calls(problem: Problem) -> dict[str, Call]:
-    """A whole SVI step with AutoDelta: the marginalised program, and TraceEnum_ELBO over pyro.markov."""
-    states, steps = problem.states, len(problem.values)
-    values = torch.from_numpy(problem.values)
+def _parameters(states: int) -> tuple[torch.Tensor, ...]:
+    ones = torch.ones(states, dtype=torch.float64)
+    initial = pyro.sample("initial", dist.Dirichlet(ones))
+    transition = pyro.sample("transition", dist.Dirichlet(ones.expand(states, states)).to_event(1))
+    loc = pyro.sample("loc", dist.Normal(0.0 * ones, 10.0 * ones).to_event(1))
+    scale = pyro.sample("scale", dist.LogNormal(0.0 * ones, ones).to_event(1))
+    return initial, transition, loc, scale
 
-    def parameters() -> tuple[torch.Tensor, ...]:
-        ones = torch.ones(states, dtype=torch.float64)
-        initial = pyro.sample("initial", dist.Dirichlet(ones))
-        transition = pyro.sample("transition", dist.Dirichlet(ones.expand(states, states)).to_event(1))
-        loc = pyro.sample("loc", dist.Normal(0.0 * ones, 10.0 * ones).to_event(1))
-        scale = pyro.sample("scale", dist.LogNormal(0.0 * ones, ones).to_event(1))
-        return initial, transition, loc, scale
 
-    def ours() -> None:
-        initial, transition, loc, scale = parameters()
-        state = pyro.sample("state", MarkovChain(initial, transition, steps))
-        with pyro.plate("step", steps):
-            pyro.sample("y", dist.Normal(loc[state], scale[state]), obs=values)
-
-    def theirs() -> None:
-        initial, transition, loc, scale = parameters()
-        state = None
-        for t in pyro.markov(range(steps)):
-            law = initial if state is None else transition[state]
-            state = pyro.sample(f"state_{t}", dist.Categorical(law), infer={"enumerate": "parallel"})
-            pyro.sample(f"y_{t}", dist.Normal(loc[state], scale[state]), obs=values[t])
-
-    def stepper(program: Callable[[], None], elbo: object) -> Call:
-        visible = pyro.poutine.block(program, expose=["initial", "transition", "loc", "scale"])
-        guide = AutoDelta(visible)
-        return SVI(program, guide, pyro.optim.Adam({"lr": 0.01}), elbo).step  # type: ignore[attr-defined]
-
-    enumerated = functools.partial(TraceEnum_ELBO, max_plate_nesting=0)
-    return {
-        "probseq": stepper(marginalize(ours), Trace_ELBO()),
-        "pyro TraceEnum_ELBO": stepper(theirs, enumerated()),
-    }
+def _stepper(program: Callable[[], None], elbo: object) -> Call:
+    guide = AutoDelta(pyro.poutine.block(program, expose=["initial", "transition", "loc", "scale"]))
+    return SVI(program, guide, pyro.optim.Adam({"lr": 0.01}), elbo).step  # type: ignore[attr-defined]
