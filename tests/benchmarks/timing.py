@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-TURN = 5e-3
+TURN = 5e-2
 """Seconds that a turn of short calls lasts."""
 
 Calls = dict[str, Callable[[], object]]
