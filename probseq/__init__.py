@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DataError": "probseq.errors",
+    "Design": "probseq.design",
     "Fit": "probseq.inference",
     "FitError": "probseq.errors",
     "HMM": "probseq.models",
@@ -17,6 +18,7 @@ _HOME = {
     "MarkovModel": "probseq.models",
     "ModelError": "probseq.errors",
     "ProbseqError": "probseq.errors",
+    "Season": "probseq.design",
     "Sequences": "probseq.sequences",
     "choose_order": "probseq.models",
     "em": "probseq.inference",
@@ -30,6 +32,7 @@ _MODULES = ("datasets", "families")
 
 __all__ = [
     "DataError",
+    "Design",
     "Fit",
     "FitError",
     "HMM",
@@ -37,6 +40,7 @@ __all__ = [
     "MarkovModel",
     "ModelError",
     "ProbseqError",
+    "Season",
     "Sequences",
     "choose_order",
     "datasets",
@@ -52,6 +56,7 @@ __all__ = [
 if TYPE_CHECKING:
     from probseq import datasets, families
     from probseq.chains import MarkovChain, marginalize, posterior, stationary_law
+    from probseq.design import Design, Season
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.inference import Fit, em, select, svi
     from probseq.models import HMM, MarkovModel, choose_order

@@ -21,6 +21,7 @@ FLOORS = {
     "sequences": 0,
     "io": 0,
     "datasets": 0,
+    "design": 0,
     "kernels": 0,
     "families": 1,
     "chains": 1,
