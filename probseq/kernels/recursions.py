@@ -1,4 +1,4 @@
-"""The recursions over time, all of them: evidence, expected counts, filter, smoother, Viterbi and sampled paths.
+"""The recursions over time, all of them: evidence, expected counts, filter, smoother, Viterbi, k-best and sampled paths.
 
 Everything else in probseq that walks over time calls one of these. The gradient of the evidence in (log initial, log
 transition, log table) is `expected_counts`, so it is EM's E-step and the backward pass of SVI and NUTS alike.
@@ -206,3 +206,32 @@ def _schedule() -> ModuleType:
     from probseq.kernels import schedule  # numba is imported by the first recursion, not by `import probseq`
 
     return schedule
+
+
+def k_best(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+    *,
+    count: int,
+) -> tuple[Paths, Floats]:
+    """The `count` likeliest paths of each sequence, the best first; of equal ones that from the lower state.
+
+    Returns:
+        paths (B, count, T): states, -1 throughout where a sequence has fewer possible paths
+        log_prob (B, count, N): log p(x, path), nats, falling along the ranks; -inf where there is no such path
+    """
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}; ask for one path or more.")
+    from probseq.kernels.k_best_paths import fill_k_best
+
+    refuse_bad(inputs, with_table=inputs.emission.width != 0)
+    paths = np.empty((inputs.draws, count, inputs.steps), np.int32)
+    log_prob = np.empty((inputs.draws, count, inputs.count))
+    fill_k_best(inputs, log_prob, paths)
+    refuse_nan(inputs, log_prob)
+    return paths, log_prob
