@@ -13,6 +13,9 @@ from torch import Tensor
 from probseq import kernels
 from probseq.errors import DataError
 
+UNIFORMS = 1 << 21
+"""Random numbers held at a time while paths are drawn."""
+
 
 @dataclass(frozen=True, eq=False)
 class StatePosterior:
@@ -120,9 +123,12 @@ class StatePosterior:
         generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
         rows, steps = self.arguments["log_initial"].shape[0], int(self.arguments["offsets"][-1])
         paths = np.empty((draws, rows, steps), dtype=np.int64)
-        for draw in range(draws):
-            uniforms = torch.rand((rows, steps), generator=generator, dtype=torch.float64)
-            paths[draw] = kernels.sample_paths(**self.arguments, uniforms=uniforms.numpy())
+        at_once = max(1, UNIFORMS // max(1, rows * steps))
+        for first in range(0, draws, at_once):
+            count = min(at_once, draws - first)
+            uniforms = torch.rand((count, rows, steps), generator=generator, dtype=torch.float64)
+            found = kernels.sample_paths(**self.arguments, uniforms=uniforms.transpose(0, 1).contiguous().numpy())
+            paths[first : first + count] = found.swapaxes(0, 1)
         return torch.from_numpy(paths).reshape((draws, *self.batch, steps))
 
     def first_impossible_step(self) -> tuple[int, int] | None:

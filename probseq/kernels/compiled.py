@@ -128,7 +128,7 @@ def filter_range(
 
 @entry
 def sample_range(kit, first, last, log_initial, log_transition, log_table, offsets, indices, uniforms, evidence, paths):
-    """paths (B, T) of items first .. last - 1, drawn from the posterior by uniforms (B, T); -1 if impossible."""
+    """paths (B, M, T) of items first .. last - 1, drawn from the posterior by uniforms (B, M, T); -1 if impossible."""
     N, size, lost = offsets.size - 1, message_size(kit), 0
     for b in range(first // N, (last - 1) // N + 1):
         draw = prepare_draw(kit, log_transition[b], log_table[b], indices)
@@ -144,8 +144,9 @@ def sample_range(kit, first, last, log_initial, log_transition, log_table, offse
             if value > -np.inf:
                 sample_blocks(kit, draw, start, end, law, kept, (block, work[1]), uniforms[b], paths[b])
             else:
-                for step in range(start, end):
-                    paths[b, step] = -1
+                for m in range(paths.shape[1]):
+                    for step in range(start, end):
+                        paths[b, m, step] = -1
     return lost
 
 

@@ -137,15 +137,15 @@ def forget(count, first, end, filtered, predictive):
 
 
 @kernel
-def sample_blocks(kit, draw, start, end, log_law, kept, work, uniforms, path):
-    """Draw a path given the data, from the last step back, after `advance_blocks` went forward.
+def sample_blocks(kit, draw, start, end, log_law, kept, work, uniforms, paths):
+    """Draw M paths given the data, from the last step back, after `advance_blocks` went forward.
 
-    kept, work: from `advance_blocks`; uniforms, path (T,).
+    kept, work: from `advance_blocks`; uniforms, paths (M, T).
     """
     block, tops = work
     size, final = message_size(kit), count_blocks(start, end) - 1
-    A, transposed = draw[0]
-    state, carry, chance = np.int64(0), np.zeros(size), np.empty(width_of(kit))
+    carry = np.zeros(size)
+    laws = np.empty((draw[3], width_of(kit))), np.empty(draw[3], np.int64), np.full(draw[3], -1)
     for k in range(final, -1, -1):
         at, n = block_range(start, end, k)
         if k < final:
@@ -154,15 +154,42 @@ def sample_blocks(kit, draw, start, end, log_law, kept, work, uniforms, path):
                 first_message(kit, draw, 1, log_law, block, carry)
             else:
                 copy(kept[k], carry)
-            advance(kit, draw[3], 1, k == 0, A, block, carry)
-        moves, stored = block[3], block[4]
+            advance(kit, draw[3], 1, k == 0, draw[0][0], block, carry)
         for s in range(n - 1, -1, -1):
-            if at + s == end - 1:
-                plain(kit, stored, s * size, chance)
+            sample_step(kit, draw, block, s, at + s, at + s == end - 1, laws, uniforms, paths)
+
+
+@kernel
+def sample_step(kit, draw, block, s, step, last, laws, uniforms, paths):
+    """Draw the state of a step, the s-th of its block, in each of M paths from that of the next step.
+
+    laws: room for p(z_t | z_t+1 = j, x_1:t) of each j that some path is in, which all such paths share: shares
+    (K, width), the largest state with one (K,), and the step (K,) that they belong to.
+    """
+    moves, stored, transposed = block[3], block[4], draw[0][1]
+    size, (shares, most, made) = message_size(kit), laws
+    for m in range(paths.shape[0]):
+        j = np.int64(0) if last else np.int64(paths[m, step + 1])
+        if made[j] != step:
+            if last:
+                plain(kit, stored, s * size, shares[j])
             else:
-                weigh(kit, stored, s * size, transposed, moves[s + 1] + state * size, chance)
-            state = draw_state(chance, uniforms[at + s])
-            path[at + s] = state
+                weigh(kit, stored, s * size, transposed, moves[s + 1] + j * size, shares[j])
+            most[j], made[j] = accumulate(shares[j]), step
+        total, state = shares[j, most[j]] * uniforms[m, step], 0
+        for k in range(most[j]):
+            state += shares[j, k] <= total
+        paths[m, step] = state
+
+
+@kernel
+def accumulate(chance):
+    """Replace unnormalised chances (M,) by their cumulative sums; the last of them that is positive."""
+    most = np.int64(0)
+    for k in range(chance.size):
+        most = k if chance[k] > 0.0 else most
+        chance[k] += chance[k - 1] if k else 0.0
+    return most
 
 
 @kernel

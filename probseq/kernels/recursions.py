@@ -154,14 +154,19 @@ def sample_paths(
     *,
     uniforms: ArrayLike,
 ) -> Paths:
-    """Paths (B, T) drawn from p(z | x) by backward sampling; -1 throughout an impossible sequence.
+    """M paths (B, M, T) drawn from p(z | x) by backward sampling; -1 throughout an impossible sequence.
 
     Args:
-        uniforms (B, T): independent draws from [0, 1); the same uniforms give the same paths.
+        uniforms (B, M, T): independent draws from [0, 1); the same uniforms give the same paths. All M share one
+            forward pass.
     """
     inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
-    points = _per_draw(uniforms, (inputs.draws, inputs.steps), "uniforms")
-    paths = np.empty((inputs.draws, inputs.steps), np.int32)
+    points = np.ascontiguousarray(uniforms, dtype=np.float64)
+    if points.ndim != 3 or points.shape[::2] != (inputs.draws, inputs.steps):
+        expected = f"({inputs.draws}, M, {inputs.steps})"
+        raise ValueError(f"uniforms must have shape {expected}, got {points.shape}; give one per draw, path and step.")
+    points = read_only(points)
+    paths = np.empty(points.shape, np.int32)
     result = np.empty((inputs.draws, inputs.count))
     _schedule().fill_samples(inputs, points, result, paths)
     return paths

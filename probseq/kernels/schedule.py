@@ -79,7 +79,7 @@ def fill_filtered(inputs: Inputs, evidence: Floats, filtered: Floats, predictive
 
 
 def fill_samples(inputs: Inputs, uniforms: Floats, evidence: Floats, paths: np.ndarray) -> None:
-    """Paths (B, T) drawn from the posterior by uniforms (B, T); -1 in impossible sequences, whose evidence is -inf."""
+    """Paths (B, M, T) drawn from the posterior by uniforms (B, M, T); -1 where impossible, and evidence -inf."""
     _fill(inputs, compiled.sample_range, (uniforms, evidence, paths), evidence, [])
 
 

@@ -88,7 +88,7 @@ def check(problem, seed: int) -> None:
     filtered, predictive = kernels.filtered(*problem.arguments)
     smoothed = kernels.smoothed(*problem.arguments)
     paths, log_prob = kernels.viterbi(*problem.arguments)
-    samples = kernels.sample_paths(*problem.arguments, uniforms=rng.random((draws, steps)))
+    samples = kernels.sample_paths(*problem.arguments, uniforms=rng.random((draws, 2, steps)))
     expected = {name: np.zeros_like(getattr(counts, name)) for name in ("initial", "transition", "emission")}
     for b, n in itertools.product(range(draws), range(count)):
         start, end = problem.offsets[n : n + 2]
@@ -103,7 +103,8 @@ def check(problem, seed: int) -> None:
         np.testing.assert_allclose(predictive[b, start:end].cumsum(), sums.prefix, rtol=1e-11, atol=1e-11)
         np.testing.assert_allclose(log_prob[b, n], sums.best, **EXACT)
         check_path(paths[b, start:end], sums, best=True)
-        check_path(samples[b, start:end], sums, best=False)
+        for sample in samples[b]:
+            check_path(sample[start:end], sums, best=False)
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(counts, name), values, err_msg=name, **EXACT)
 
@@ -141,9 +142,9 @@ def test_sampled_paths_follow_the_posterior(make_problem):
         problem = make_problem(3, 3, [4], rows=3, matrices=2, zeros=zeros)
         sums = sum_over_paths(problem, 0, 0)
         repeats = 20_000
-        tables = [np.repeat(x, repeats, 0) for x in problem.arguments[:3]]
-        uniforms = np.random.default_rng(4).random((repeats, 4))
-        paths = kernels.sample_paths(*tables, *problem.arguments[3:], uniforms=uniforms)
+        tables = [np.repeat(x, repeats // 10, 0) for x in problem.arguments[:3]]
+        uniforms = np.random.default_rng(4).random((repeats // 10, 10, 4))
+        paths = kernels.sample_paths(*tables, *problem.arguments[3:], uniforms=uniforms).reshape(-1, 4)
         for path, joint in zip(sums.paths, sums.joint, strict=True):
             chance = np.exp(joint - sums.evidence)
             share = (paths == path).all(1).mean()
@@ -155,3 +156,13 @@ def test_viterbi_breaks_ties_towards_the_lowest_state():
     flat = np.log(np.full((1, 1, 3, 3), 1 / 3))
     paths, _ = kernels.viterbi(flat[:, :, 0], flat, np.zeros((1, 7, 3)), [0, 7])
     assert (paths == 0).all()
+
+
+def test_many_paths_are_those_of_one_at_a_time(make_problem):
+    """Across blocks of the recursion and sequences, the same uniforms give the same paths."""
+    problem = make_problem(7, 3, [700, 1, 300], draws=2, rows=5, matrices=2, zeros=0.1)
+    uniforms = np.random.default_rng(8).random((2, 4, 1001))
+    together = kernels.sample_paths(*problem.arguments, uniforms=uniforms)
+    for m in range(4):
+        alone = kernels.sample_paths(*problem.arguments, uniforms=uniforms[:, m : m + 1])
+        np.testing.assert_array_equal(together[:, m], alone[:, 0])

@@ -106,8 +106,8 @@ def test_refusals_name_the_remedy(change, message):
 def test_weights_and_uniforms_must_fit():
     with pytest.raises(ValueError, match=r"weights must have shape \(1, 1\)"):
         kernels.expected_counts(**arguments(), weights=np.ones(1))
-    with pytest.raises(ValueError, match=r"uniforms must have shape \(1, 5\)"):
-        kernels.sample_paths(**arguments(), uniforms=np.ones((1, 4)))
+    with pytest.raises(ValueError, match=r"uniforms must have shape \(1, M, 5\)"):
+        kernels.sample_paths(**arguments(), uniforms=np.ones((1, 2, 4)))
 
 
 def test_importing_the_kernels_does_not_import_numba():

@@ -42,7 +42,7 @@ def test_threads_change_nothing(make_problem, workers, states, lengths, case):
     problem = make_problem(0, states, lengths, **case)
     problem.log_table[np.isinf(problem.log_table)] = -3.0
     weights = np.random.default_rng(1).gamma(1.0, size=(problem.log_table.shape[0], len(lengths)))
-    uniforms = np.random.default_rng(2).random((problem.log_table.shape[0], problem.offsets[-1]))
+    uniforms = np.random.default_rng(2).random((problem.log_table.shape[0], 2, problem.offsets[-1]))
     results = []
     for count in (1, 2, 4):
         workers(count)

@@ -92,7 +92,7 @@ def test_every_step_may_be_impossible_in_a_row():
     assert (kernels.smoothed(*arguments)[0, 2:] == 0).all()
     paths, log_prob = kernels.viterbi(*arguments)
     assert paths[0].tolist() == [0, 0, -1, -1, -1, -1] and np.isinf(log_prob[0, 1])
-    assert kernels.sample_paths(*arguments, uniforms=np.zeros((1, 6))).tolist() == [[0, 0, -1, -1, -1, -1]]
+    assert kernels.sample_paths(*arguments, uniforms=np.zeros((1, 1, 6))).tolist() == [[[0, 0, -1, -1, -1, -1]]]
 
 
 @pytest.mark.parametrize("rows", [LEFT_RIGHT, FULL])
