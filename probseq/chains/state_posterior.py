@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq import kernels
+from probseq.chains.path_questions import accuracy_scores, allowed_states, constrained, known_states
 from probseq.errors import DataError
 
 UNIFORMS = 1 << 21
@@ -107,6 +108,60 @@ class StatePosterior:
         """(*batch, T) int64: the most probable state of each step on its own (posterior decoding)."""
         return self.smoothed.argmax(-1)
 
+    @cached_property
+    def most_accurate(self) -> Tensor:
+        """(*batch, T) int64: the possible path with the most steps expected right, argmax sum_t gamma_t(z_t).
+
+        Where every move and emission is possible this is `local`; else `local` may be a path that cannot be, and this
+        is the best that can (Käll, Krogh and Sonnhammer 2005; after the posterior-Viterbi of Fariselli et al. 2005).
+        """
+        shape = (-1, int(self.arguments["offsets"][-1]), self.states)
+        paths, _ = kernels.viterbi(**accuracy_scores(self.arguments, self.smoothed.reshape(shape).numpy()))
+        return self._current(paths)
+
+    def k_best(self, count: int) -> tuple[Tensor, Tensor]:
+        """The `count` most probable paths of each sequence, the best first (Seshadri and Sundberg 1994).
+
+        Args:
+            count: at least 1.
+
+        Returns:
+            (*batch, count, T) int64 paths, -1 throughout a sequence at ranks beyond its number of possible paths, and
+            (*batch, count, N) nats, log p(x_n, its path), -inf there.
+        """
+        self._require_possible()
+        paths, log_prob = kernels.k_best(**self.arguments, count=count)
+        return self._current(paths), self._shaped(log_prob)
+
+    def given(
+        self, states: Tensor | np.ndarray | None = None, *, allowed: Tensor | np.ndarray | None = None
+    ) -> StatePosterior:
+        """The law of the path given the data and what else is known of it: p(z | x, z in what is allowed).
+
+        Its `log_evidence` less that of this one is the log-probability of what is known given the data.
+
+        Args:
+            states: (T,) integers: the state of a step that is known, -1 of one that is not.
+            allowed: (T, K) bool: the states that each step may be in; both must hold where both are given.
+
+        Raises:
+            DataError: shapes or values that do not fit. Knowledge that the model makes impossible raises when the
+                answer is decoded.
+
+        >>> from probseq.chains.markov_chain import MarkovChain
+        >>> half = torch.full((2,), 0.5, dtype=torch.float64)
+        >>> free = MarkovChain(half, half.expand(2, 2), 3).posterior(torch.zeros(3, 2, dtype=torch.float64))
+        >>> bound = free.given(torch.tensor([1, -1, 0]))
+        >>> bound.viterbi.tolist(), float((bound.log_evidence - free.log_evidence).exp())
+        ([1, 0, 0], 0.25)
+        """
+        arguments, steps = self.arguments, int(self.arguments["offsets"][-1])
+        if states is not None:
+            arguments = constrained(arguments, known_states(states, self.states, steps))
+        if allowed is not None:
+            arguments = constrained(arguments, allowed_states(allowed, self.states, steps))
+        return replace(self, arguments=arguments)
+
     @property
     def entropy(self) -> Tensor:
         """(*batch, T) nats: uncertainty of each step's state, -sum_k gamma log gamma."""
@@ -149,6 +204,10 @@ class StatePosterior:
             f"A series to decode must be possible under the model, got probability zero{place}; check the value "
             "there, or allow the transition or emission that it needs."
         )
+
+    def _current(self, paths: np.ndarray) -> Tensor:
+        """Paths of values as int64 paths of current states; -1 stays."""
+        return self._shaped(np.where(paths < 0, -1, paths % self.states).astype(np.int64))
 
     def _shaped(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array)).reshape(self.batch + array.shape[1:])

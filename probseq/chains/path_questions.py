@@ -1,0 +1,99 @@
+"""Tables that turn a question about a hidden path into one that the recursions answer.
+
+Knowledge of some states makes the others' likelihoods zero; the most accurate path is a Viterbi path whose scores are
+the smoothed probabilities themselves. `StatePosterior` asks these questions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from probseq.errors import DataError
+
+Arguments = dict[str, Any]
+"""What `probseq.kernels` takes: log tables, offsets and indices."""
+
+
+def known_states(known: Tensor | np.ndarray, states: int, steps: int) -> np.ndarray:
+    """(T, K) bool: the states that are left at each step when `known` (T,) names some of them, -1 where unknown.
+
+    Raises:
+        DataError: a shape other than (T,), or a state that there is not.
+    """
+    values = np.asarray(known)
+    if values.shape != (steps,) or values.dtype.kind not in "iu":
+        raise DataError(
+            f"Known states must be one whole number a step, shape ({steps},), got {values.dtype} of shape "
+            f"{values.shape}; give -1 where the state is not known."
+        )
+    wrong = np.flatnonzero((values < -1) | (values >= states))
+    if wrong.size:
+        raise DataError(
+            f"Known states must lie in 0..{states - 1}, or be -1 where unknown, got {values[wrong[0]]} at step "
+            f"{wrong[0]} (from 0 over all sequences); name the state by its number."
+        )
+    return (values[:, None] == np.arange(states)) | (values[:, None] == -1)
+
+
+def allowed_states(allowed: Tensor | np.ndarray, states: int, steps: int) -> np.ndarray:
+    """(T, K) bool, checked.
+
+    Raises:
+        DataError: a shape other than (T, K), a type other than bool, or a step without a state.
+    """
+    values = np.asarray(allowed)
+    if values.shape != (steps, states) or values.dtype != np.bool_:
+        raise DataError(
+            f"Allowed states must be true or false for each step and state, shape ({steps}, {states}), got "
+            f"{values.dtype} of shape {values.shape}; give True where a step may be in a state."
+        )
+    none = np.flatnonzero(~values.any(1))
+    if none.size:
+        raise DataError(
+            f"Every step must have a state that is allowed, got none at step {none[0]} (from 0 over all sequences); "
+            "allow all of them where nothing is known."
+        )
+    return values
+
+
+def constrained(arguments: Arguments, allowed: np.ndarray) -> Arguments:
+    """The same problem with likelihood zero in the states that are not allowed.
+
+    Rows of the table are kept apart only where both the observation and the knowledge differ, so a table of a few rows
+    stays one.
+
+    Args:
+        arguments: of the kernels, whose table is (B, R, C) in values of C = K^m states.
+        allowed: (T, K) bool of the current state.
+    """
+    log_table, index = arguments["log_table"], arguments["emission_index"]
+    every = np.tile(allowed, (1, log_table.shape[-1] // allowed.shape[-1]))
+    if index is None:
+        return arguments | {"log_table": np.where(every, log_table, -np.inf)}
+    masks, kind = np.unique(every, axis=0, return_inverse=True)
+    pair = index.astype(np.int64) * len(masks) + kind.reshape(-1)
+    used, own = np.unique(pair, return_inverse=True)
+    table = np.where(masks[used % len(masks)], log_table[:, used // len(masks)], -np.inf)
+    own = own.reshape(-1).astype(np.min_scalar_type(max(0, len(used) - 1)))
+    return arguments | {"log_table": table, "emission_index": own}
+
+
+def accuracy_scores(arguments: Arguments, smoothed: np.ndarray) -> Arguments:
+    """The problem whose Viterbi path has the most smoothed probability in all, among the paths that are possible.
+
+    Args:
+        arguments: of the kernels, in values of C = K^m states.
+        smoothed: (B, T, K) p(z_t = k | x).
+    """
+    log_table, index = arguments["log_table"], arguments["emission_index"]
+    by_step = log_table if index is None else log_table[:, index]
+    every = np.tile(smoothed, (1, 1, log_table.shape[-1] // smoothed.shape[-1]))
+    possible = {name: np.where(np.isneginf(arguments[name]), -np.inf, 0.0) for name in _LAWS}
+    scores = np.where(np.isneginf(by_step), -np.inf, every)
+    return arguments | possible | {"log_table": scores, "emission_index": None}
+
+
+_LAWS = ("log_initial", "log_transition")
