@@ -69,6 +69,7 @@ def constrained(arguments: Arguments, allowed: np.ndarray) -> Arguments:
         arguments: of the kernels, whose table is (B, R, C) in values of C = K^m states.
         allowed: (T, K) bool of the current state.
     """
+    arguments = without_weights(arguments)
     log_table, index = arguments["log_table"], arguments["emission_index"]
     every = np.tile(allowed, (1, log_table.shape[-1] // allowed.shape[-1]))
     if index is None:
@@ -81,6 +82,14 @@ def constrained(arguments: Arguments, allowed: np.ndarray) -> Arguments:
     return arguments | {"log_table": table, "emission_index": own}
 
 
+def without_weights(arguments: Arguments) -> Arguments:
+    """The same problem with a row for each step where steps combine rows by weights: rows may be impossible."""
+    index = arguments["emission_index"]
+    if index is None or index.ndim == 1:
+        return arguments
+    return arguments | {"log_table": index @ arguments["log_table"], "emission_index": None}
+
+
 def accuracy_scores(arguments: Arguments, smoothed: np.ndarray) -> Arguments:
     """The problem whose Viterbi path has the most smoothed probability in all, among the paths that are possible.
 
@@ -88,6 +97,7 @@ def accuracy_scores(arguments: Arguments, smoothed: np.ndarray) -> Arguments:
         arguments: of the kernels, in values of C = K^m states.
         smoothed: (B, T, K) p(z_t = k | x).
     """
+    arguments = without_weights(arguments)
     log_table, index = arguments["log_table"], arguments["emission_index"]
     by_step = log_table if index is None else log_table[:, index]
     every = np.tile(smoothed, (1, 1, log_table.shape[-1] // smoothed.shape[-1]))

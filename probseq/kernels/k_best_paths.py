@@ -17,6 +17,7 @@ import numpy as np
 
 from probseq.kernels import decoding
 from probseq.kernels.bits import row_at
+from probseq.kernels.combinations import combine_wide
 from probseq.kernels.inputs import Floats, Inputs
 from probseq.kernels.jit import entry, kernel
 from probseq.kernels.schedule import chunks
@@ -46,7 +47,7 @@ def k_best_range(first, last, log_initial, log_transition, log_table, offsets, i
     back = np.empty((min(segment, longest), count, ranks), np.int32)
     kept = np.empty((longest // segment + 1, count, ranks))
     for b in range(first // N, (last - 1) // N + 1):
-        tables = log_transition[b], log_table[b], indices
+        tables = log_transition[b], log_table[b].ravel(), indices
         for n in range(max(first - b * N, 0), min(last - b * N, N)):
             bounds = offsets[n], offsets[n + 1], segment
             law = log_initial[b, n if log_initial.shape[1] > 1 else 0]
@@ -79,23 +80,28 @@ def climb_segment(first, last, start, tables, lists, back):
 
     Returns what was subtracted from the lists; -inf if nothing is possible, NaN for a NaN or +inf in the table.
     """
-    A, table, (e_raw, e_width, t_raw, t_width) = tables
+    A, flat, (e_raw, e_width, t_raw, t_width, weights) = tables
     count, ranks = lists.shape
     entered, heads, values = np.empty(lists.shape), np.empty(count, np.int64), np.empty(count)
-    offset = 0.0
+    likelihoods, rows, offset = np.empty(count), weights.shape[1], 0.0
     for step in range(first, last):
         if step > start:
             move = row_at(t_raw, t_width, step - 1) if t_width else 0
             for j in range(count):
                 merge(lists, A[move], j, heads, values, entered[j], back[step - first, j])
             copy_lists(entered, lists)
-        row, top = row_at(e_raw, e_width, step), -np.inf
+        if rows:
+            combine_wide((count,), weights.ravel(), rows, flat, count, step, 1, likelihoods)
+        else:
+            row = row_at(e_raw, e_width, step) * count
+            for j in range(count):
+                likelihoods[j] = flat[row + j]
+        top = -np.inf
         for j in range(count):
-            value = table[row, j]
-            if not value < np.inf:
+            if not likelihoods[j] < np.inf:
                 return np.nan
             for r in range(ranks):
-                lists[j, r] += value
+                lists[j, r] += likelihoods[j]
             top = max(top, lists[j, 0])
         if (step - first) % LEVEL == LEVEL - 1 or step == last - 1:
             if not top > -np.inf:

@@ -1,4 +1,4 @@
-"""The recursions over time, all of them: evidence, expected counts, filter, smoother, Viterbi, k-best and sampled paths.
+"""The recursions over time, all of them: evidence, expected counts, filter, smoother, Viterbi, k-best, sampled paths.
 
 Everything else in probseq that walks over time calls one of these. The gradient of the evidence in (log initial, log
 transition, log table) is `expected_counts`, so it is EM's E-step and the backward pass of SVI and NUTS alike.

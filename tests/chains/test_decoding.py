@@ -152,6 +152,20 @@ def test_given_states_and_allowed_states(seed, indexed, zeros):
         assert law.arguments["log_table"].shape[1] <= 7
 
 
+def test_questions_of_rows_that_are_combined_by_weights():
+    """Steps that combine three rows are asked as if each had a row of its own."""
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.randn((7, 3), generator=generator, dtype=torch.float64)
+    table = torch.randn((3, 3), generator=generator, dtype=torch.float64)
+    law = torch.full((3,), 1 / 3, dtype=torch.float64)
+    chain = MarkovChain(law, law.expand(3, 3) * 0.4 + 0.6 * torch.eye(3).double(), LENGTHS)
+    combined, plain = chain.posterior(table, weights.numpy()), chain.posterior(weights @ table)
+    torch.testing.assert_close(combined.most_accurate, plain.most_accurate)
+    known = torch.tensor([-1, 2, -1, 0, -1, 1, -1])
+    torch.testing.assert_close(combined.given(known).smoothed, plain.given(known).smoothed, **EXACT)
+    torch.testing.assert_close(combined.k_best(3), plain.k_best(3))
+
+
 def test_knowledge_that_does_not_fit_is_refused():
     posterior = problem(0, True, True).posterior
     for known, message in (

@@ -53,7 +53,8 @@ def test_equals_the_table_that_the_weights_make(states: int, lengths: list[int],
     for ours, theirs in zip(kernels.filtered(**arguments), kernels.filtered(**plain), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     np.testing.assert_array_equal(kernels.viterbi(**arguments)[0], kernels.viterbi(**plain)[0])
-    uniforms = np.random.default_rng(1).random((draws, sum(lengths)))
+    np.testing.assert_array_equal(kernels.k_best(**arguments, count=3)[0], kernels.k_best(**plain, count=3)[0])
+    uniforms = np.random.default_rng(1).random((draws, 2, sum(lengths)))
     drawn = kernels.sample_paths(**arguments, uniforms=uniforms)
     np.testing.assert_array_equal(drawn, kernels.sample_paths(**plain, uniforms=uniforms))
 
