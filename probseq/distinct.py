@@ -79,7 +79,7 @@ def _hashed(data: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     for column in data.reshape(steps, -1).T:
         if steps > 25 * _SAMPLE and len(pd.unique(column[:: steps // _SAMPLE])) > 0.99 * _SAMPLE:
             return none
-        codes, found = pd.factorize(column)
+        codes, found = pd.factorize(column, use_na_sentinel=False)
         if count > 1:
             codes, found = pd.factorize(index * len(found) + codes)
         index, count = codes, len(found)

@@ -17,13 +17,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probseq.calendar import find_calendar, show_time
-from probseq.distinct import Distinct, find_distinct
+from probseq.calendar import show_time
+from probseq.distinct import Distinct
 from probseq.errors import DataError
 from probseq.invariants import check_fields, check_flat, with_placeholders
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from probseq.context import Context
 
 _DEFAULT = cast(Any, None)  # stands for a default that __post_init__ works out from the other fields
 
@@ -299,14 +301,36 @@ class Sequences:
 
     # ---- answers -----------------------------------------------------------------------------------------------
 
-    def distinct(self) -> Distinct:
-        """The distinct rows and the row of each step, as the kernels want them; missing steps share a row."""
-        return self._distinct
+    def distinct(self, context: "Context | None" = None, partly: bool = False) -> Distinct:
+        """The distinct rows and the row of each step, as the kernels want them; steps without a score share a row.
+
+        Args:
+            context: what stands beside an observation in its row; see `probseq.context`.
+            partly: whether a vector measured in part keeps a row of its own, with NaN in it; else it is missing.
+        """
+        key = (context or None, partly and self.observed is not None)
+        if key not in self._distinct:
+            from probseq.context import NO_CONTEXT
+            from probseq.rows import find_rows
+
+            self._distinct[key] = find_rows(self, context or NO_CONTEXT, partly)
+        return self._distinct[key]
 
     @cached_property
-    def _distinct(self) -> Distinct:
-        complete = None if self.observed is None else self.step_observed
-        return find_distinct(self.values, complete, None if self.categories is None else len(self.categories))
+    def _distinct(self) -> dict[Any, Distinct]:
+        return {}
+
+    def future(self, horizon: int, covariates: Any = None) -> "Sequences":
+        """The series with `horizon` steps to come, missing, after the end of each sequence; the times go on.
+
+        Args:
+            horizon: steps ahead, at least 1.
+            covariates: (N * horizon, C) frame or array of the covariates of the steps ahead, one sequence after the
+                other; None leaves the series without covariates.
+        """
+        from probseq.future import continue_series
+
+        return continue_series(self, horizon, covariates)
 
     def to_frame(self, extra: "Mapping[str, ArrayLike | Tensor] | None" = None) -> pd.DataFrame:
         """A pandas frame with the original index; see `probseq.io.frames.write_frame`."""
@@ -320,24 +344,9 @@ class Sequences:
         On a regular calendar they go on from the last time; without times, from the last step's number; for irregular
         times they are the steps ahead, 1 to horizon.
         """
-        if horizon < 1:
-            raise DataError(f"horizon must be at least 1, got {horizon}; ask for one step or more.")
-        ahead = np.tile(np.arange(1, horizon + 1), self.count)
-        if self.time is None:
-            return pd.Index(np.repeat(self.lengths.numpy(), horizon) + ahead - 1, name="step")
-        calendar = find_calendar(self.time, self.lengths.numpy()) if self._times_increase() else None
-        if calendar is None:
-            return pd.Index(ahead, name="steps_ahead")
-        last = self.time[np.repeat(self.offsets.numpy()[1:] - 1, horizon)]
-        return calendar.advance(last, ahead)
+        from probseq.future import future_times
 
-    def _times_increase(self) -> bool:
-        time, lengths = cast(pd.Index, self.time), self.lengths.numpy()
-        if not (pd.api.types.is_numeric_dtype(time.dtype) or hasattr(time, "asi8")):
-            return False
-        later = np.asarray(time[1:] > time[:-1])
-        later[np.cumsum(lengths)[:-1] - 1] = True
-        return bool(later.all())
+        return future_times(self, horizon)
 
     def fingerprint(self) -> str:
         """SHA-256, in hex, of values, lengths, mask, and of covariates, weights and labels where there are any."""

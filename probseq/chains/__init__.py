@@ -5,19 +5,20 @@ from probseq.chains.initial_laws import FixedInitial, FreeInitial, InitialLaw, S
 from probseq.chains.laws import mean_stay, stationary_law
 from probseq.chains.marginalization import marginalize
 from probseq.chains.markov_chain import MarkovChain
-from probseq.chains.path_posterior import posterior
-from probseq.chains.state_posterior import StatePosterior
-from probseq.chains.state_sequence import StateSequence
-from probseq.chains.transition_laws import (
+from probseq.chains.matrix_laws import (
     FixedTransitions,
     ForbiddenTransitions,
     FreeTransitions,
     LeftRightTransitions,
     StickyTransitions,
-    TransitionLaw,
 )
+from probseq.chains.path_posterior import posterior
+from probseq.chains.state_posterior import StatePosterior
+from probseq.chains.state_sequence import ChainCounts, StateSequence
+from probseq.chains.transition_laws import TransitionLaw
 
 __all__ = [
+    "ChainCounts",
     "FixedInitial",
     "FixedTransitions",
     "ForbiddenTransitions",

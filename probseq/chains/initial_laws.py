@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
-from probseq.chains.laws import stationary_law
 from probseq.errors import ModelError
+from probseq.families.family import Parameter
 
 
 class InitialLaw(ABC):
-    """The law of the first state of each sequence, as a part of a Pyro program and of an M-step."""
+    """The law of the first state of each sequence, as a part of a Pyro program and of an M-step.
+
+    Of a chain that remembers m states it is the law of the first code, (C,) with C = K^m (`chains.composite`).
+    """
 
     exchangeable: bool = True
     """Whether relabelling the states leaves the model what it is."""
 
-    @abstractmethod
-    def sample(self, states: int, transition: Tensor) -> Tensor:
-        """(..., K) the law, inside a Pyro program; named `initial` where it is sampled."""
+    follows_moves: bool = False
+    """Whether it is computed from the transition law, so that an M-step must find both together."""
+
+    def parameters(self, size: int) -> dict[str, Parameter]:
+        """What is learned: `initial` (C,), or nothing."""
+        return {}
 
     @abstractmethod
-    def maximise(self, counts: Tensor, transition: Tensor, with_prior: bool) -> Tensor:
-        """(K,) the law that maximises the expected complete log-likelihood, plus the log prior where asked.
+    def sample(self, size: int, stationary: Callable[[], Tensor]) -> Tensor:
+        """(..., C) the law, inside a Pyro program; named `initial` where it is sampled.
 
         Args:
-            counts: (K,) expected number of sequences that start in each state.
-            transition: (K, K) the transition matrix of the same M-step.
+            size: C.
+            stationary: gives the chain's stationary law (..., C); ModelError where there is none.
+        """
+
+    @abstractmethod
+    def maximise(self, counts: Tensor, stationary: Callable[[], Tensor], with_prior: bool) -> Tensor:
+        """(C,) the law that maximises the expected complete log-likelihood, plus the log prior where asked.
+
+        Args:
+            counts: (C,) expected number of sequences that start in each state.
+            stationary: gives the stationary law (C,) of the moves that the same M-step found.
             with_prior: add the log prior.
         """
 
@@ -39,7 +56,7 @@ class InitialLaw(ABC):
         return torch.zeros((), dtype=torch.float64)
 
     @abstractmethod
-    def n_parameters(self, states: int) -> int:
+    def n_parameters(self, size: int) -> int:
         """Free parameters."""
 
 
@@ -53,34 +70,39 @@ class FreeInitial(InitialLaw):
 
     concentration: float = 1.1
 
-    def sample(self, states: int, transition: Tensor) -> Tensor:
-        return pyro.sample("initial", self._prior(states))
+    def parameters(self, size: int) -> dict[str, Parameter]:
+        return {"initial": Parameter(constraints.simplex, (size,), shared=True)}
+
+    def sample(self, size: int, stationary: Callable[[], Tensor]) -> Tensor:
+        return pyro.sample("initial", self._prior(size))
 
     def log_prior(self, initial: Tensor) -> Tensor:
         return self._prior(initial.shape[-1]).log_prob(initial)
 
-    def _prior(self, states: int) -> dist.Dirichlet:
-        return dist.Dirichlet(torch.full((states,), self.concentration, dtype=torch.float64))
+    def _prior(self, size: int) -> dist.Dirichlet:
+        return dist.Dirichlet(torch.full((size,), self.concentration, dtype=torch.float64))
 
-    def maximise(self, counts: Tensor, transition: Tensor, with_prior: bool) -> Tensor:
+    def maximise(self, counts: Tensor, stationary: Callable[[], Tensor], with_prior: bool) -> Tensor:
         counts = (counts + self.concentration - 1.0).clamp_min(0.0) if with_prior else counts
         return counts / counts.sum()
 
-    def n_parameters(self, states: int) -> int:
-        return states - 1
+    def n_parameters(self, size: int) -> int:
+        return size - 1
 
 
 @dataclass(frozen=True)
 class StationaryInitial(InitialLaw):
-    """The stationary law of the transition matrix: the series was running long before it was watched."""
+    """The stationary law of the moves: the series was running long before it was watched."""
 
-    def sample(self, states: int, transition: Tensor) -> Tensor:
-        return stationary_law(transition)
+    follows_moves = True
 
-    def maximise(self, counts: Tensor, transition: Tensor, with_prior: bool) -> Tensor:
-        return stationary_law(transition)
+    def sample(self, size: int, stationary: Callable[[], Tensor]) -> Tensor:
+        return stationary()
 
-    def n_parameters(self, states: int) -> int:
+    def maximise(self, counts: Tensor, stationary: Callable[[], Tensor], with_prior: bool) -> Tensor:
+        return stationary()
+
+    def n_parameters(self, size: int) -> int:
         return 0
 
 
@@ -101,15 +123,15 @@ class FixedInitial(InitialLaw):
             raise ModelError(f"A fixed initial law must be probabilities that sum to 1, got {values}; rescale them.")
         object.__setattr__(self, "probabilities", values)
 
-    def sample(self, states: int, transition: Tensor) -> Tensor:
-        if len(self.probabilities) != states:
+    def sample(self, size: int, stationary: Callable[[], Tensor]) -> Tensor:
+        if len(self.probabilities) != size:
             raise ModelError(
-                f"A fixed initial law must have one probability a state, {states}, got {len(self.probabilities)}."
+                f"A fixed initial law must have one probability a state, {size}, got {len(self.probabilities)}."
             )
         return torch.tensor(self.probabilities, dtype=torch.float64)
 
-    def maximise(self, counts: Tensor, transition: Tensor, with_prior: bool) -> Tensor:
-        return self.sample(len(counts), transition)
+    def maximise(self, counts: Tensor, stationary: Callable[[], Tensor], with_prior: bool) -> Tensor:
+        return self.sample(len(counts), stationary)
 
-    def n_parameters(self, states: int) -> int:
+    def n_parameters(self, size: int) -> int:
         return 0

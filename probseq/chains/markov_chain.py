@@ -9,7 +9,7 @@ p(z_{t+1} = j | z_t = i). Several sequences are laid end to end and are independ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,8 +20,11 @@ from probseq import kernels
 from probseq.chains.chain_evidence import evidence
 from probseq.chains.laws import log_probability
 from probseq.chains.state_posterior import StatePosterior
-from probseq.chains.state_sequence import StateSequence, weighted_sum
+from probseq.chains.state_sequence import ChainCounts, StateSequence, weighted_sum
 from probseq.errors import ModelError
+
+if TYPE_CHECKING:
+    from probseq.sequences import Sequences
 
 
 class MarkovChain(StateSequence):
@@ -56,7 +59,7 @@ class MarkovChain(StateSequence):
         transition: Tensor,
         lengths: Tensor | Sequence[int] | int,
         *,
-        transition_index: Tensor | None = None,
+        transition_index: Tensor | np.ndarray | None = None,
         weights: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
@@ -75,6 +78,29 @@ class MarkovChain(StateSequence):
         super().__init__(batch, torch.Size([int(lengths.sum())]), validate_args=validate_args)
         if self._validate_args:
             _check_index(transition_index, transition)
+
+    @classmethod
+    def over(
+        cls, initial: Tensor, matrices: Tensor, transition_index: np.ndarray | None, series: Sequences
+    ) -> MarkovChain:
+        """The chain of a model over its series, nothing checked: an EM iteration of a short series is overhead.
+
+        Args:
+            initial: (*batch, K).
+            matrices: (*batch, S, K, K).
+            transition_index: (T,) as in the class; None means S = 1.
+            series: gives lengths and weights.
+        """
+        new = cls.__new__(cls)
+        new.initial, new.transition_index = initial, transition_index
+        new.transition = matrices.squeeze(-3) if transition_index is None else matrices
+        new.lengths, new.weights, new.states = series.lengths, series.weights, int(initial.shape[-1])
+        new.__dict__["offsets"] = series.offsets
+        batch = initial.shape[:-1]
+        if batch or matrices.dim() > 3:
+            batch = torch.broadcast_shapes(batch, matrices.shape[:-3])
+        super(MarkovChain, new).__init__(batch, torch.Size([series.total_steps]), validate_args=False)
+        return new
 
     @property
     def support(self) -> Any:
@@ -115,7 +141,10 @@ class MarkovChain(StateSequence):
         inside = torch.ones(self.total_steps, dtype=torch.bool)
         inside[first] = False
         move = inside.nonzero().squeeze(-1)  # the steps that are moved into
-        table = torch.zeros_like(move) if self.transition_index is None else self.transition_index.long()[move - 1]
+        index = self.transition_index
+        table = (
+            torch.zeros_like(move) if index is None else torch.from_numpy(np.asarray(index).astype(np.int64))[move - 1]
+        )
         cell = (table * self.states + path[..., move - 1]) * self.states + path[..., move]
         flat = log_transition.expand(batch + log_transition.shape[-3:]).flatten(-3)
         sequence = torch.arange(len(self.lengths)).repeat_interleave(self.lengths)[move].expand(cell.shape)
@@ -133,7 +162,7 @@ class MarkovChain(StateSequence):
                 _flat(log_initial.expand(batch + log_initial.shape[-1:]).unsqueeze(-2), 2),
                 _flat(log_transition.expand(batch + log_transition.shape[-3:]), 3),
                 self.offsets.numpy(),
-                None if index is None else index.numpy(),
+                None if index is None else np.asarray(index),
                 uniforms=uniforms.numpy(),
             )
         return torch.from_numpy(paths).long().reshape(shape)
@@ -148,6 +177,33 @@ class MarkovChain(StateSequence):
             self.transition_index,
         )
 
+    def expected(
+        self,
+        log_table: Tensor | np.ndarray,
+        emission_index: Tensor | np.ndarray | None = None,
+        weights: Tensor | None = None,
+    ) -> ChainCounts:
+        with np.errstate(divide="ignore"):  # log 0 = -inf is meant
+            log_initial = np.log(self.initial.detach().numpy())
+            log_transition = np.log(self.transition.detach().numpy())
+        index = self.transition_index
+        counts = kernels.expected_counts(
+            log_initial.reshape(1, 1, self.states),
+            log_transition.reshape(1, -1, self.states, self.states),
+            (log_table if isinstance(log_table, np.ndarray) else log_table.detach().numpy())[None],
+            self.offsets.numpy(),
+            None if emission_index is None else np.asarray(emission_index),
+            None if index is None else np.asarray(index),
+            None if weights is None else weights.numpy()[None],
+        )
+        found = (counts.evidence[0], counts.initial[0, 0], counts.transition[0], counts.emission[0])
+        return ChainCounts(*map(torch.from_numpy, found))
+
+    def complete_log_prob(self, counts: ChainCounts) -> Tensor:
+        first, moves = counts.initial, counts.moves
+        total = torch.where(first > 0, first * self.log_initial, 0.0).sum()
+        return total + torch.where(moves > 0, moves * self.log_transitions, 0.0).sum()
+
     def posterior(self, log_table: Tensor, emission_index: Tensor | np.ndarray | None = None) -> StatePosterior:
         log_initial = self._slotless(self.log_initial, 1).unsqueeze(-2)
         log_transition = self._slotless(self.log_transitions, 3)
@@ -159,7 +215,7 @@ class MarkovChain(StateSequence):
             "log_table": _flat(log_table.expand(batch + log_table.shape[-2:]), 2),
             "offsets": self.offsets.numpy(),
             "emission_index": None if emission_index is None else np.asarray(emission_index),
-            "transition_index": None if index is None else index.numpy(),
+            "transition_index": None if index is None else np.asarray(index),
         }
         return StatePosterior(batch=tuple(batch), arguments=arguments)
 
@@ -183,7 +239,11 @@ def _flat(parameter: Tensor, event_dims: int) -> np.ndarray:
 
 
 def _check_shapes(
-    initial: Tensor, transition: Tensor, lengths: Tensor, transition_index: Tensor | None, weights: Tensor | None
+    initial: Tensor,
+    transition: Tensor,
+    lengths: Tensor,
+    transition_index: Tensor | np.ndarray | None,
+    weights: Tensor | None,
 ) -> None:
     """Shapes that must agree, each with the remedy."""
     states = initial.shape[-1] if initial.dim() else 0
@@ -211,8 +271,8 @@ def _check_shapes(
         )
 
 
-def _check_index(transition_index: Tensor | None, transition: Tensor) -> None:
-    if transition_index is None or transition_index.numel() == 0:
+def _check_index(transition_index: Tensor | np.ndarray | None, transition: Tensor) -> None:
+    if transition_index is None or len(transition_index) == 0:
         return
     low, high, tables = int(transition_index.min()), int(transition_index.max()), transition.shape[-3]
     if low < 0 or high >= tables:

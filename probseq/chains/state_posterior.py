@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq import kernels
+from probseq.chains.composite import by_state, forget
 from probseq.chains.path_questions import accuracy_scores, allowed_states, constrained, known_states
 from probseq.errors import DataError
 
@@ -27,15 +28,21 @@ class StatePosterior:
     Args:
         batch: leading dims of every answer; () for one set of parameters.
         arguments: what `probseq.kernels` takes: log tables, offsets and indices.
+        memory: m, how many states a value of the chain holds; every answer is in the current state, K of K^m.
     """
 
     batch: tuple[int, ...]
     arguments: dict[str, Any] = field(repr=False)
+    memory: int = 1
 
-    @property
+    @cached_property
     def states(self) -> int:
         """K."""
-        return int(self.arguments["log_initial"].shape[-1])
+        return round(self.arguments["log_initial"].shape[-1] ** (1.0 / self.memory))
+
+    def remembering(self, memory: int) -> StatePosterior:
+        """The same law, whose values are codes of the last m states (`chains.composite`), answered in states."""
+        return replace(self, memory=memory)
 
     @cached_property
     def log_evidence(self) -> Tensor:
@@ -45,7 +52,7 @@ class StatePosterior:
     @cached_property
     def _filter(self) -> tuple[Tensor, Tensor]:
         filtered, predictive = kernels.filtered(**self.arguments)
-        return self._shaped(filtered), self._shaped(predictive)
+        return self._states(filtered), self._shaped(predictive)
 
     @property
     def filtered(self) -> Tensor:
@@ -62,13 +69,13 @@ class StatePosterior:
     def smoothed(self) -> Tensor:
         """(*batch, T, K): p(z_t | x_1:T of its sequence), gamma in Rabiner (1989)."""
         self._require_possible()
-        return self._shaped(kernels.smoothed(**self.arguments))
+        return self._states(kernels.smoothed(**self.arguments))
 
     @cached_property
     def expected_transitions(self) -> Tensor:
         """(*batch, S, K, K): expected number of moves i -> j under each transition matrix, sum of xi."""
         self._require_possible()
-        return self._shaped(kernels.expected_counts(**self.arguments).transition)
+        return self._moves(kernels.expected_counts(**self.arguments).transition)
 
     @cached_property
     def pairwise(self) -> Tensor:
@@ -84,14 +91,14 @@ class StatePosterior:
             "log_transition": np.ascontiguousarray(self.arguments["log_transition"][:, own]),
             "transition_index": np.arange(steps, dtype=np.int64),
         }
-        return self._shaped(kernels.expected_counts(**arguments).transition)
+        return self._moves(kernels.expected_counts(**arguments).transition)
 
     @cached_property
     def _viterbi(self) -> tuple[Tensor, Tensor]:
         paths, log_prob = kernels.viterbi(**self.arguments)
         if np.isneginf(log_prob).any():
             self._require_possible()
-        return self._shaped(paths.astype(np.int64)), self._shaped(log_prob)
+        return self._current(paths), self._shaped(log_prob)
 
     @property
     def viterbi(self) -> Tensor:
@@ -184,7 +191,7 @@ class StatePosterior:
             uniforms = torch.rand((count, rows, steps), generator=generator, dtype=torch.float64)
             found = kernels.sample_paths(**self.arguments, uniforms=uniforms.transpose(0, 1).contiguous().numpy())
             paths[first : first + count] = found.swapaxes(0, 1)
-        return torch.from_numpy(paths).reshape((draws, *self.batch, steps))
+        return torch.from_numpy(paths % self.states).reshape((draws, *self.batch, steps))
 
     def first_impossible_step(self) -> tuple[int, int] | None:
         """(sequence, step within it) where log p(x_1:t) first falls to -inf, or None if all is possible."""
@@ -204,6 +211,14 @@ class StatePosterior:
             f"A series to decode must be possible under the model, got probability zero{place}; check the value "
             "there, or allow the transition or emission that it needs."
         )
+
+    def _states(self, laws: np.ndarray) -> Tensor:
+        """Laws (..., C) of the code as laws (..., K) of the current state."""
+        return by_state(self._shaped(laws), self.states)
+
+    def _moves(self, moves: np.ndarray) -> Tensor:
+        """Moves (..., C, C) between codes as moves (..., K, K) between current states."""
+        return forget(self._shaped(moves), self.states, 1, self.memory)
 
     def _current(self, paths: np.ndarray) -> Tensor:
         """Paths of values as int64 paths of current states; -1 stays."""

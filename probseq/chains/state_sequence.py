@@ -12,7 +12,9 @@ size 1, which is how Pyro's vectorised particles arrive: initial (P, 1, K) gives
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +25,24 @@ if TYPE_CHECKING:
     from probseq.chains.state_posterior import StatePosterior
 
 
+@dataclass(frozen=True, eq=False)
+class ChainCounts:
+    """What an M-step needs to know of a hidden path: expected counts given the data, weighted by sequence.
+
+    Args:
+        evidence: (N,) nats: log p(x_n), not weighted.
+        initial: (C,) expected number of sequences that start in each value.
+        moves: what the chain's transition law is learned from; (S, C, C) expected moves i -> j under each matrix for
+            Markov chains.
+        emission: (R, C) expected number of steps in each value that met each row of the table.
+    """
+
+    evidence: Tensor
+    initial: Tensor
+    moves: Any
+    emission: Tensor
+
+
 def weighted_sum(per_sequence: Tensor, weights: Tensor | None) -> Tensor:
     """(...,) sum over sequences of (..., N), each times its weight; weight zero leaves out even an impossible one."""
     if weights is None:
@@ -31,13 +51,16 @@ def weighted_sum(per_sequence: Tensor, weights: Tensor | None) -> Tensor:
 
 
 class StateSequence(TorchDistribution):
-    """A law over flat, ragged state paths; final classes are `MarkovChain` and its siblings."""
+    """A law over flat, ragged state paths; final classes are `MarkovChain` and its siblings.
+
+    The values of a chain that remembers m states are codes z_t + K z_{t-1} + ... (`chains.composite`).
+    """
 
     has_rsample = False
     has_enumerate_support = False
 
     states: int
-    """K, the number of values of one step of the path."""
+    """C, the number of values of one step of the path: the states, or codes of the last few states."""
     lengths: Tensor
     """(N,) int64: steps of each sequence; their sum is T."""
     weights: Tensor | None
@@ -48,7 +71,7 @@ class StateSequence(TorchDistribution):
         """T, the number of steps of all sequences together."""
         return int(self.event_shape[0])
 
-    @property
+    @cached_property
     def offsets(self) -> Tensor:
         """(N + 1,) int64: sequence n is steps offsets[n] .. offsets[n + 1] - 1."""
         return torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
@@ -75,6 +98,28 @@ class StateSequence(TorchDistribution):
 
         Returns:
             (*batch, N) nats, not weighted; -inf for a sequence that the model makes impossible.
+        """
+
+    @abstractmethod
+    def expected(
+        self,
+        log_table: Tensor | np.ndarray,
+        emission_index: Tensor | np.ndarray | None = None,
+        weights: Tensor | None = None,
+    ) -> ChainCounts:
+        """Expected counts given the data, for one set of parameters, without a graph: the E-step.
+
+        Args:
+            log_table: (R, C) nats, as for `evidence`.
+            emission_index: (T,) as for `evidence`.
+            weights: (N,) what each sequence counts; None means one each.
+        """
+
+    @abstractmethod
+    def complete_log_prob(self, counts: ChainCounts) -> Tensor:
+        """() nats: expected log-probability of the path under this law, sum of counts times log probabilities.
+
+        Differentiable in the law's parameters: what an M-step maximises.
         """
 
     @abstractmethod

@@ -71,7 +71,7 @@ def states_table(chapter: Chapter) -> Table:
 
 def transitions_table(chapter: Chapter) -> Table:
     """The transition matrix in per cent, and the law of the first state."""
-    matrix = say.transition_matrix(chapter.fit)
+    matrix = say.transition_matrix(chapter.fit, chapter.series)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(f"from one {chapter.words.step} to the next")
     for k in range(chapter.states):

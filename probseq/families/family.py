@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.ops.indexing import Vindex
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from probseq.context import NO_CONTEXT, Context
 from probseq.errors import ModelError
 from probseq.families import numerical
 from probseq.families.linear_form import LinearForm, Natural
@@ -62,10 +64,23 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Family(ABC):
-    """A law of one observation, indexed by the parameters of a hidden state."""
+    """A law of one observation, indexed by the parameters of a hidden state.
+
+    The data come as ROWS. Without a context a row is an observation, (R, *event). With one it is (R, W) float64 =
+    [y (D numbers, 1 for a single one) | y_{t-1} .. y_{t-p} | design row] (`probseq.context`), in `log_prob`, `cdf`,
+    `maximise`, `maximise_posterior`, `expected_log_prob`, `pooled`, `priors`, `bind`, `check` and `degenerate` alike.
+    An entry of a partly missing vector is NaN; only families with `partly_missing` are given such rows.
+
+    A family with memory m depends on the last m states: tables and weights are then (R, K^m) over codes
+    z_t + K z_{t-1} + ... (`probseq.chains.composite`), and parameters are still one for each state, K in front.
+    """
 
     kind: ClassVar[str]
     event_dim: ClassVar[int] = 0
+    context: ClassVar[Context] = NO_CONTEXT  # what a row carries besides the observation
+    memory: ClassVar[int] = 1  # m, how many last states the law depends on
+    partly_missing: ClassVar[bool] = False  # NaN entries of a vector are summed out; else such a step is missing
+    nominal: ClassVar[bool] = False  # observations are symbols, not amounts
     closed_form: ClassVar[bool] = True  # `maximise` needs no iteration, so it is also a start for the posterior mode
 
     @property
@@ -101,9 +116,38 @@ class Family(ABC):
             differentiable in the parameters.
         """
 
+    def emission(
+        self, parameters: Parameters, states: tuple[Tensor, ...], context: Tensor | None = None
+    ) -> TorchDistributionMixin:
+        """The law of the observation at each step given its states, for a Pyro program and for simulation.
+
+        Args:
+            parameters: each (..., K, *shape); vectorised particles further left, as (P, 1, K, *shape).
+            states: (z_t, z_{t-1}, ...), as many as `memory`; each (..., T) or, enumerated, (C, ..., 1).
+            context: (T, W - D) what stands beside the observation, or None without a context. Where a lag is lacking
+                it is NaN-free but meaningless, and the step is masked.
+
+        Returns:
+            a distribution whose batch shape broadcasts to (..., T).
+        """
+        chosen = {}
+        for name, parameter in self.parameters(self.event_shape_of(parameters)).items():
+            value, inner = parameters[name], (slice(None),) * len(parameter.shape)
+            chosen[name] = value if parameter.shared else Vindex(value)[(..., states[0], *inner)]
+        return self.distribution(**chosen)
+
     @abstractmethod
     def mean(self, parameters: Parameters) -> Tensor:
         """(K, *event): expected observation of each state."""
+
+    def mean_beside(self, parameters: Parameters, context: Tensor) -> Tensor:
+        """(..., R, K, *event): expected observation of each state beside each context row (R, W - D); for forecasts.
+
+        Families whose context is a design alone answer; with lags, forecasts are simulated.
+        """
+        mean = self.mean(parameters)
+        at = mean.dim() - 1 - self.event_dim
+        return mean.unsqueeze(at).expand(mean.shape[:at] + context.shape[:1] + mean.shape[at:])
 
     @abstractmethod
     def variance(self, parameters: Parameters) -> Tensor:
@@ -279,7 +323,18 @@ class Family(ABC):
         """A plain description that `from_json` turns back into an equal family."""
         return {"family": self.kind}
 
+    def event_shape_of(self, parameters: Parameters) -> tuple[int, ...]:
+        """The shape of one observation, which only families of vectors need: all of these have a (D, ...) parameter."""
+        if self.event_dim == 0:
+            return ()
+        declared = self.parameters((1,)).items()
+        name, parameter = next((name, parameter) for name, parameter in declared if parameter.shape)
+        return (int(parameters[name].shape[-len(parameter.shape)]),)
+
     def _event_shape(self, values: Tensor) -> tuple[int, ...]:
+        """The shape of one observation among rows."""
+        if self.event_dim and self.context:
+            return (self.context.columns(values.shape[-1]),)
         return tuple(values.shape[values.dim() - self.event_dim :])
 
 

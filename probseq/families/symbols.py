@@ -49,6 +49,7 @@ class Bernoulli(Family):
     """One with chance `probability`, zero otherwise."""
 
     kind = "bernoulli"
+    nominal = True
 
     @property
     def discrete(self) -> bool:
@@ -120,6 +121,7 @@ class Categorical(Family):
     """
 
     kind = "categorical"
+    nominal = True
     categories: int | None = None
 
     def __post_init__(self) -> None:

@@ -123,7 +123,7 @@ def _fit(climber: Climber, climb: Climb, climbs: list[Climb], polished: bool, be
         method="em",
         with_priors=climber.priors,
         log_likelihood=climb.log_likelihood,
-        observations=observed_steps(series),
+        observations=observed_steps(model, series),
         n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
         objective=torch.tensor(climb.objective, dtype=torch.float64),
         converged=climb.converged,

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from probseq.chains.initial_laws import FreeInitial
 from probseq.inference.climbing import Climb, Climber
 from probseq.models.hmm import HMM
 
@@ -39,14 +38,14 @@ def try_other_first_states(climb: Climb, climber: Climber) -> Climb:
 def _other_first_states(climber: Climber, parameters: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """The parameters with the certain first state exchanged for each other one; none where nothing is certain."""
     model = climber.model
-    if not isinstance(model, HMM) or not isinstance(model.initial, FreeInitial):
+    if not isinstance(model, HMM) or not model.initial.parameters(model.codes):
         return []
     initial = parameters["initial"]
     settled = int(initial.argmax())
     if float(initial[settled]) < CERTAIN:
         return []
     others = []
-    for state in range(model.states):
+    for state in range(model.codes):
         if state != settled:
             exchanged = initial.clone()
             exchanged[settled], exchanged[state] = initial[state], initial[settled]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probseq.chains.state_posterior import StatePosterior
 from probseq.inference import forecasting, storage
+from probseq.models.emission_step import emission_data
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
 from probseq.sequences import Sequences
@@ -45,7 +46,8 @@ class Fit:
 
     Args:
         model: the description that was fitted, bound to its data's categories and scale.
-        parameters: site -> tensor: the point estimate. `initial` (K,), `transition` (K, K), the family's (K, ...).
+        parameters: site -> tensor: the point estimate. `initial` (C,), the transition law's (`transition` (K, K),
+            mostly), the family's (K, ...).
         draws: site -> (S, ...): draws of the parameters; S = 1 is the point itself.
         method: "em" or "svi".
         with_priors: whether the model's log priors were part of the objective (maximum a posteriori).
@@ -195,11 +197,12 @@ class Fit:
         )
 
 
-def observed_steps(series: Sequences) -> int:
-    """n of BIC: steps with a measurement, those of a weighted sequence as often as it counts."""
+def observed_steps(model: HMM | ProgramModel, series: Sequences) -> int:
+    """n of BIC: steps that the model scores, those of a weighted sequence as often as it counts."""
+    scored = emission_data(model.emission, series).scored if isinstance(model, HMM) else series.step_observed
     if series.weights is None:
-        return int(series.step_observed.sum())
-    counted = series.weights[series.step_sequence] * series.step_observed
+        return int(scored.sum())
+    counted = series.weights[series.step_sequence] * scored
     return round(float(counted.sum()))
 
 

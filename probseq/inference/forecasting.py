@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probseq.chains.markov_chain import MarkovChain
 from probseq.errors import DataError, ModelError
 from probseq.models.hmm import HMM
 from probseq.sequences import Sequences
@@ -27,7 +26,7 @@ def forecast(
     if outside:
         raise DataError(f"quantiles must lie between 0 and 1, got {outside[0]}; give shares such as 0.05.")
     weights = state_forecast(model, draws, series, horizon)
-    emission = {name: value for name, value in draws.items() if name not in ("initial", "transition")}
+    emission = model.emission_parameters(draws)
     columns: dict[str, np.ndarray] = _means(model, emission, weights, tuple(series.columns), series.categories)
     if _has_order(model, series):
         for q in quantiles:
@@ -42,16 +41,10 @@ def forecast(
 
 def state_forecast(model: HMM, draws: Mapping[str, Tensor], series: Sequences, horizon: int) -> Tensor:
     """(S, N * horizon, K): p(z_{T+h} = k | x_1:T) for each draw, one sequence after the other."""
-    per_draw = []
-    for s in range(next(iter(draws.values())).shape[0]):
-        parameters = {name: value[s] for name, value in draws.items()}
-        last = model.posterior(parameters, series).filtered[series.offsets[1:] - 1]
-        steps = []
-        for _ in range(horizon):
-            last = last @ parameters["transition"]
-            steps.append(last)
-        per_draw.append(torch.stack(steps, 1).reshape(-1, model.states))
-    return torch.stack(per_draw)
+    longer = series.future(horizon)
+    ahead = (longer.offsets[1:].unsqueeze(1) - horizon + torch.arange(horizon)).reshape(-1)
+    count = next(iter(draws.values())).shape[0]
+    return torch.stack([model.posterior(_draw(draws, s), longer).filtered[ahead] for s in range(count)])
 
 
 def mixture_quantile(model: HMM, emission: Mapping[str, Tensor], weights: Tensor, probability: float) -> Tensor:
@@ -120,11 +113,11 @@ def simulate(
         torch.manual_seed(seed)
         for number, size in enumerate(sizes):
             parameters = _draw(draws, number % count)
-            path = MarkovChain(parameters["initial"], parameters["transition"], size, validate_args=False).sample()
-            emission = {name: v for name, v in parameters.items() if name not in ("initial", "transition")}
-            drawn = model.emission_at(emission, path).sample()
+            blank = Sequences(torch.zeros(size), torch.tensor([size]))
+            path = model.chain(parameters, blank).sample()
+            drawn = model.emission_at(model.emission_parameters(parameters), path).sample()
             values.append(drawn.expand((size, *drawn.shape[1:])))
-            states.append(path)
+            states.append(path % model.states)
     flat = torch.cat(values)
     return Sequences(
         values=flat if categories is None else flat.to(torch.uint8),

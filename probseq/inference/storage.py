@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from probseq import families
-from probseq.chains import initial_laws, transition_laws
 from probseq.errors import DataError, ModelError
+from probseq.inference.descriptions import describe, rebuild
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
 
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DESCRIPTION, NUMBERS = "fit.json", "fit.safetensors"
-_INITIAL = {
-    law.__name__: law for law in (initial_laws.FreeInitial, initial_laws.StationaryInitial, initial_laws.FixedInitial)
-}
-_TRANSITION = {
-    law.__name__: law
-    for law in (
-        transition_laws.FreeTransitions,
-        transition_laws.StickyTransitions,
-        transition_laws.LeftRightTransitions,
-        transition_laws.ForbiddenTransitions,
-        transition_laws.FixedTransitions,
-    )
-}
 
 
 def summary(fit: Fit) -> dict[str, Any]:
@@ -64,9 +51,10 @@ def summary(fit: Fit) -> dict[str, Any]:
         "observations": fit.observations,
     }
     if isinstance(model, HMM):
-        transition = point.pop("transition") if "transition" in point else model.transition.sample(model.states)
-        initial = point.pop("initial") if "initial" in point else model.initial.sample(model.states, transition)
-        result |= {"initial": initial.tolist(), "transition": transition.tolist()}
+        point = model.complete(point)
+        emission = model.emission_parameters(point)
+        result |= {name: value.tolist() for name, value in point.items() if name not in emission}
+        point = emission
     return result | {"emission": {name: value.tolist() for name, value in point.items()}}
 
 
@@ -166,15 +154,12 @@ def _describe(model: HMM | ProgramModel) -> dict[str, Any]:
     if isinstance(model, ProgramModel):
         return {"kind": "program", "name": getattr(model.program, "__name__", "program")}
 
-    def law(value: Any) -> dict[str, Any]:
-        return {"law": type(value).__name__, **dataclasses.asdict(value)}
-
     return {
         "kind": "hmm",
         "states": model.states,
         "emission": model.emission.to_json(),
-        "initial": law(model.initial),
-        "transition": law(model.transition),
+        "initial": describe(model.initial),
+        "transition": describe(model.transition),
         "priors": {name: str(prior) for name, prior in model.priors.items()},  # to read; scoring needs none
     }
 
@@ -188,15 +173,11 @@ def _model(description: dict[str, Any], program: Any) -> HMM | ProgramModel:
             )
         return ProgramModel(program)
 
-    def law(known: dict[str, Any], fields: dict[str, Any]) -> Any:
-        values = {name: _tuples(value) for name, value in fields.items() if name != "law"}
-        return known[fields["law"]](**values)
-
     return HMM(
         states=description["states"],
         emission=families.from_json(description["emission"]),
-        initial=law(_INITIAL, description["initial"]),
-        transition=law(_TRANSITION, description["transition"]),
+        initial=rebuild(description["initial"]),
+        transition=rebuild(description["transition"]),
     )
 
 
@@ -204,16 +185,12 @@ def _check_numbers(model: HMM | ProgramModel, point: dict[str, Tensor]) -> None:
     """The tensors must be those of the model that the description names."""
     if not isinstance(model, HMM):
         return
-    shapes = {"initial": (model.states,), "transition": (model.states, model.states)}
-    for name, shape in shapes.items():
-        if name in point and tuple(point[name].shape) != shape:
+    shapes = {name: one.shape for name, one in model.transition.parameters(model.states).items()}
+    for name, shape in ({"initial": (model.codes,)} | shapes).items():
+        if tuple(point[name].shape) != shape:
             raise ValueError(f"{name} of shape {tuple(point[name].shape)} for {model.states} states")
     if any(not bool(torch.isfinite(value).all()) for value in point.values()):
         raise ValueError("parameters that are not finite")
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _finite(value: Any) -> Any:

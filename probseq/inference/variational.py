@@ -108,7 +108,7 @@ def _fit(model: HMM | ProgramModel, series: Sequences, results: list[Result], be
         method="svi",
         with_priors=True,
         log_likelihood=model.expect(point, series).log_likelihood,
-        observations=observed_steps(series),
+        observations=observed_steps(model, series),
         n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
         objective=torch.tensor(objective, dtype=torch.float64),
         converged=reason.startswith("converged"),

@@ -2,13 +2,15 @@
 
 Where observations repeat (symbols, counts, rounded rainfall) the table of their log-likelihoods is small. Where they do
 not and the family is exponential, its natural parameters and statistics say the same without a table of T rows; see
-`families.linear_form`. Where neither holds there is one row a step.
+`families.linear_form`. Where neither holds there is one row a step. A row is an observation with its context
+(`probseq.context`); what is worked out of a series is kept for as long as the series is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from probseq.families.family import Family, Priors
 from probseq.families.linear_form import LinearForm
+from probseq.places import step_place
 from probseq.sequences import Sequences
 
 REPEATED = 0.5
@@ -30,8 +33,8 @@ class EmissionCounts:
     """What an M-step needs to know of the observations.
 
     Args:
-        expected: (R, K) expected number of times that each state emitted each row; or (P, K), the sums of the
-            statistics of a linear form over them.
+        expected: (R, K^f) expected number of times that each state, or code of the last f states, emitted each row; or
+            (P, K^f), the sums of the statistics of a linear form over them.
         by_sums: which of the two.
     """
 
@@ -45,20 +48,22 @@ class EmissionData:
 
     Args:
         family: of the emissions.
-        rows: (R, *event) distinct observations.
-        index: (T,) the row of each step; None where step t has row t.
-        missing_row: the row of missing steps, or None.
+        rows: (R, *row) distinct rows.
+        index: (T,) the row of each step.
+        missing_row: the row of every step without a score, or None.
+        dense: whether step t has row t.
         form: (T, P) statistics where the sums of an exponential family are the shorter way.
     """
 
     family: Family
     rows: Tensor
-    index: np.ndarray | None
+    index: np.ndarray
     missing_row: int | None
+    dense: bool
     form: LinearForm | None
 
     def log_table(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """(..., R, K) nats: log-likelihood of each distinct row; zero for the missing row."""
+        """(..., R, K^f) nats: log-likelihood of each distinct row; zero for the missing row."""
         table = self.family.log_prob(self.rows, parameters)
         if self.missing_row is not None:
             table = table.index_fill(-2, torch.tensor([self.missing_row]), 0.0)
@@ -67,7 +72,7 @@ class EmissionData:
     def scores(
         self, parameters: Mapping[str, Tensor], by_sums: bool = True
     ) -> tuple[Tensor | np.ndarray, np.ndarray | None]:
-        """A table (..., R, K) and the row of each step, or natural parameters (..., P, K) and statistics (T, P).
+        """A table (..., R, K^f) and the row of each step, or natural parameters (..., P, K) and statistics (T, P).
 
         Args:
             parameters: of the family, state first.
@@ -77,15 +82,14 @@ class EmissionData:
             natural = self.family.natural(self.form, parameters)
             if natural is not None:
                 return natural, self.form.statistics
-        return self.log_table(parameters), self.index
+        return self.log_table(parameters), None if self.dense else self.index
 
-    def counts(self, expected: np.ndarray, index: np.ndarray | None) -> EmissionCounts:
-        """The expected counts on the table that goes with this index, as the kernels give them."""
+    def counts(self, expected: Tensor, index: np.ndarray | None) -> EmissionCounts:
+        """The expected counts on the table that goes with this index, as the chain gives them."""
         by_sums = index is not None and index.ndim == 2
-        found = torch.from_numpy(expected)
         if self.missing_row is not None and not by_sums:
-            found[self.missing_row] = 0.0
-        return EmissionCounts(found, by_sums)
+            expected[self.missing_row] = 0.0
+        return EmissionCounts(expected, by_sums)
 
     def maximise(
         self, counts: EmissionCounts, current: Mapping[str, Tensor], priors: Priors | None
@@ -98,17 +102,65 @@ class EmissionData:
             return self.family.maximise(self.rows, counts.expected, current)
         return self.family.maximise_posterior(self.rows, counts.expected, current, priors)
 
+    @cached_property
+    def scored(self) -> Tensor:
+        """(T,) bool: steps with a score: measured, with all their lags."""
+        if self.missing_row is None:
+            return torch.ones(len(self.index), dtype=torch.bool)
+        return torch.from_numpy(self.index != self.missing_row)
+
+    @property
+    def context(self) -> Tensor | None:
+        """(T, W - D) what stands beside each observation; None without a context."""
+        if not self.family.context:
+            return None
+        columns = self.family.context.columns(self.rows.shape[1])
+        return self.rows[:, columns:][torch.from_numpy(self.index.astype(np.int64))]
+
 
 def emission_data(family: Family, series: Sequences) -> EmissionData:
     """The observations of a series as the family sees them."""
     known = _KNOWN.setdefault(series, {})
     data = known.get(family)
     if data is None:
-        distinct = series.distinct()
+        distinct = series.distinct(family.context, family.partly_missing)
         index = None if distinct.dense else distinct.index
         form = None
         if len(distinct.rows) > REPEATED * series.total_steps:
             of_rows = family.linear_form(distinct.rows)
             form = None if of_rows is None else of_rows.of_steps(index, distinct.missing_row)
-        data = known[family] = EmissionData(family, distinct.rows, index, distinct.missing_row, form)
+        rows = (distinct.rows, distinct.index, distinct.missing_row, distinct.dense)
+        data = known[family] = EmissionData(family, *rows, form)
     return data
+
+
+def observed_rows(family: Family, series: Sequences) -> Tensor:
+    """(., *row) the rows of all steps that have a score, for priors; of symbols with lags each distinct row once."""
+    if not (family.context or family.partly_missing):
+        return series.values if series.observed is None else series.values[series.step_observed]
+    data = emission_data(family, series)
+    if series.values.dtype == torch.uint8:
+        return data.rows if data.missing_row is None else data.rows[: data.missing_row]
+    return data.rows[torch.from_numpy(data.index.astype(np.int64))[data.scored]]
+
+
+def observations(family: Family, series: Sequences) -> Tensor:
+    """(T, *event) float64 what the program observes; NaN at the missing entries of vectors measured in part."""
+    values = series.values if series.values.is_floating_point() else series.values.double()
+    if not family.partly_missing or series.observed is None or series.observed.ndim == 1:
+        return values
+    gap = ~series.observed & series.observed.any(1, keepdim=True)
+    return torch.where(gap, torch.nan, values)
+
+
+def check(family: Family, series: Sequences) -> None:
+    """Refuse data that the family cannot have produced; rows with a context are looked at once each."""
+    place = step_place(series)
+    if not family.context:
+        family.check(series.values, series.observed, columns=series.columns, where=place)
+        return
+    data = emission_data(family, series)
+    present, first = np.unique(data.index, return_index=True)
+    kept = present != (-1 if data.missing_row is None else data.missing_row)
+    rows, steps = data.rows[torch.from_numpy(present[kept].astype(np.int64))], first[kept]
+    family.check(rows, None, columns=series.columns, where=lambda row: place(int(steps[row])))

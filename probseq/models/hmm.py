@@ -3,14 +3,16 @@
     z_1 ~ initial,  z_{t+1} | z_t ~ transition[z_t],  x_t | z_t = k ~ Family(parameters of state k)
 
 (Rabiner 1989). The description holds no data and no parameters; parameters are a plain dict of tensors named after
-the program's sites: `initial` (K,), `transition` (K, K), and the family's own, state first.
+the program's sites: `initial` (C,), those of the transition law (`transition` (K, K), mostly), and the family's own,
+state first. Where the next state or the observation depends on the last m states, the chain's values are codes of
+those, C = K^m of them (`chains.composite`); every answer is in states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,22 +20,20 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.ops.indexing import Vindex
 from torch import Tensor
 
-from probseq import kernels
-from probseq.chains.initial_laws import FreeInitial, InitialLaw, StationaryInitial
-from probseq.chains.markov_chain import MarkovChain
+from probseq.chains.composite import digits, relabelled_codes
+from probseq.chains.initial_laws import FreeInitial, InitialLaw
+from probseq.chains.matrix_laws import FreeTransitions
+from probseq.chains.remembering import forgetting, remembering_chain, remembering_stationary
 from probseq.chains.state_posterior import StatePosterior
-from probseq.chains.state_sequence import weighted_sum
-from probseq.chains.transition_laws import FreeTransitions, TransitionLaw
+from probseq.chains.state_sequence import ChainCounts, StateSequence, weighted_sum
+from probseq.chains.transition_laws import TransitionLaw
 from probseq.errors import ModelError
 from probseq.families.family import Family, Parameter
-from probseq.models.coordinates import Coordinates
-from probseq.models.emission_step import EmissionCounts, emission_data
+from probseq.models.coordinates import ModelCoordinates
+from probseq.models.emission_step import EmissionCounts, check, emission_data, observations, observed_rows
 from probseq.models.starts import start_parameters
-from probseq.models.stationary_step import maximise_stationary
-from probseq.places import step_place
 from probseq.sequences import Sequences
 
 Parameters = dict[str, Tensor]
@@ -48,14 +48,12 @@ class ExpectedCounts:
 
     Args:
         log_likelihood: nats, weighted sum over sequences, at the parameters of the E-step.
-        initial: (K,) expected number of sequences that start in each state.
-        transition: (K, K) expected number of moves.
+        chain: of the hidden path.
         emission: of the observations.
     """
 
     log_likelihood: float
-    initial: Tensor
-    transition: Tensor
+    chain: ChainCounts
     emission: EmissionCounts
 
 
@@ -68,7 +66,7 @@ class HMM:
         emission: the family of the observations, such as `families.Hurdle(families.Gamma())`.
         initial: what is said of the first state: `FreeInitial`, `StationaryInitial` or `FixedInitial`.
         transition: what is said of the moves: `FreeTransitions`, `StickyTransitions`, `LeftRightTransitions`,
-            `ForbiddenTransitions` or `FixedTransitions`.
+            `ForbiddenTransitions`, `FixedTransitions`, or any other `chains.TransitionLaw`.
         priors: one state's prior for each emission parameter to override; the others are weakly informative, on the
             data's scale.
 
@@ -92,30 +90,41 @@ class HMM:
                 "families.by_name('gaussian')."
             )
 
+    @cached_property
+    def memory(self) -> int:
+        """m, how many last states the chain's values hold."""
+        return max(self.transition.order, self.emission.memory)
+
+    @cached_property
+    def codes(self) -> int:
+        """C = K^m, the number of values of the chain."""
+        return self.states**self.memory
+
     # ---- the program -----------------------------------------------------------------------------------------------
 
     def program(self, series: Sequences) -> Tensor:
         """The model as a Pyro program; `marginalize(model.program)` sums its states out.
 
         Args:
-            series: the observations; missing steps are masked. Under `pyro.poutine.uncondition` they are drawn.
+            series: the observations; steps without a score are masked. Under `pyro.poutine.uncondition` they are drawn.
 
         Returns:
             (T, *event) the observations.
         """
-        transition = self.transition.sample(self.states)
-        initial = self.initial.sample(self.states, transition)
+        moves = self.transition.sample(self.states)
+        initial = self.initial.sample(self.codes, lambda: self.stationary(moves))
         parameters = {name: pyro.sample(name, prior) for name, prior in self.parameter_priors(series).items()}
-        state = pyro.sample("state", MarkovChain(initial, transition, series.lengths, weights=series.weights))
-        emission = self.emission_at(parameters, state)
-        with pyro.plate("step", series.total_steps), poutine.mask(mask=series.step_observed):  # pyright: ignore[reportArgumentType]
-            return pyro.sample("y", emission, obs=self._observations(series))
+        state = pyro.sample("state", self._chain(initial, moves, series))
+        data = emission_data(self.emission, series)
+        emission = self.emission_at(parameters, state, data.context)
+        with pyro.plate("step", series.total_steps), poutine.mask(mask=data.scored):  # pyright: ignore[reportArgumentType]
+            return pyro.sample("y", emission, obs=observations(self.emission, series))
 
     def parameter_priors(self, series: Sequences) -> dict[str, TorchDistributionMixin]:
         """The prior of each emission parameter over all states; the state is an event dim."""
         declared = self.emission.parameters(_event_shape(series))
         missing = [name for name in declared if name not in self.priors]
-        single = self.emission.priors(_observed_rows(series)) if missing else {}
+        single = self.emission.priors(observed_rows(self.emission, series)) if missing else {}
         result = {}
         for name, parameter in declared.items():
             prior = self.priors.get(name, single.get(name))
@@ -123,45 +132,57 @@ class HMM:
             result[name] = prior if parameter.shared else prior.expand([self.states]).to_event(1)
         return result
 
-    def emission_at(self, parameters: Mapping[str, Tensor], state: Tensor) -> TorchDistributionMixin:
+    def emission_at(
+        self, parameters: Mapping[str, Tensor], state: Tensor, context: Tensor | None = None
+    ) -> TorchDistributionMixin:
         """The law of the observation at each step given its state; also under enumerated and vectorised states.
 
         Args:
             parameters: the emission's, state first; vectorised particles further left.
-            state: (..., T) or, enumerated, (K, ..., 1).
+            state: (..., T) values of the chain or, enumerated, (C, ..., 1).
+            context: (T, W - D) what stands beside each observation, for a family that asks for it.
         """
-        declared = self.declared(parameters)
-        chosen = {}
-        for name, parameter in declared.items():
-            value, inner = parameters[name], (slice(None),) * len(parameter.shape)
-            chosen[name] = value if parameter.shared else Vindex(value)[(..., state, *inner)]
-        return self.emission.distribution(**chosen)
+        last = digits(state, self.states, self.memory)[: self.emission.memory]
+        return self.emission.emission(parameters, last, context)
 
     # ---- answers for given parameters ------------------------------------------------------------------------------
 
-    def chain(self, parameters: Mapping[str, Tensor], series: Sequences) -> MarkovChain:
+    def chain(self, parameters: Mapping[str, Tensor], series: Sequences) -> StateSequence:
         """The law of the hidden path; draws of the parameters are a leading dim."""
-        initial, transition = parameters["initial"], parameters["transition"]
-        if initial.dim() > 1:
-            initial, transition = initial.unsqueeze(-2), transition.unsqueeze(-3)
-        return MarkovChain(initial, transition, series.lengths, weights=series.weights, validate_args=False)
+        initial = parameters["initial"]
+        if initial.dim() == 1:
+            return self._chain(initial, parameters, series)
+        moves = {name: parameters[name].unsqueeze(-1 - len(one.shape)) for name, one in self._moves.items()}
+        return self._chain(initial.unsqueeze(-2), moves, series)
 
     def log_table(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
-        """(..., R, K) nats: log-likelihood of each distinct row of the series; zero for the missing row."""
-        return emission_data(self.emission, series).log_table(self._emission_parameters(parameters))
+        """(..., R, K^f) nats: log-likelihood of each distinct row of the series; zero for the missing row.
+
+        The columns are states or, of a family that remembers, codes of the last f states.
+        """
+        return emission_data(self.emission, series).log_table(self.emission_parameters(parameters))
 
     def posterior(self, parameters: Mapping[str, Tensor], series: Sequences) -> StatePosterior:
         """Filtered, smoothed, Viterbi and sampled paths of a series."""
-        if self._event_shape_of(self._emission_parameters(parameters)) != _event_shape(series):
+        if self.emission.event_shape_of(parameters) != _event_shape(series):
             raise ModelError(
                 f"A series must have as many columns as the one that was fitted, got {len(series.columns)} "
                 f"({', '.join(series.columns)}); choose the same columns."
             )
-        return StatePosterior(tuple(parameters["initial"].shape[:-1]), self._kernel_arguments(parameters, series))
+        table, index = self._scores(parameters, series, by_sums=True)
+        found = self.chain(parameters, series).posterior(torch.as_tensor(table), index)
+        return found if self.memory == 1 else found.remembering(self.memory)
 
     def log_prob(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
         """(..., N) nats: log p(x_n), not weighted."""
         return self.posterior(parameters, series).log_evidence
+
+    def mean_moves(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
+        """(K, K) chances of the moves between states; where they vary, what is expected given the series."""
+        if self.memory == 1 and not self.transition.design:
+            return self.transition.tables(parameters, series)[0].squeeze(-3)
+        moves = self.posterior(parameters, series).expected_transitions.sum(-3)
+        return moves / moves.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
     # ---- maximum likelihood and maximum a posteriori ---------------------------------------------------------------
 
@@ -173,7 +194,7 @@ class HMM:
             with_priors: fix the priors on the scale of this series, so that parts of it see the same ones.
         """
         categories = None if series.categories is None else len(series.categories)
-        bound = replace(self, emission=self.emission.bind(_observed_rows(series), categories))
+        bound = replace(self, emission=self.emission.bind(observed_rows(self.emission, series), categories))
         bound.check(series)
         if not with_priors:
             return bound
@@ -182,14 +203,14 @@ class HMM:
         if unknown:
             names = ", ".join(bound.emission.parameters(_event_shape(series)))
             raise ModelError(f"priors must name parameters of {self.emission.name}, {names}, got {sorted(unknown)}.")
-        return replace(bound, priors=bound.emission.priors(_observed_rows(series)) | dict(bound.priors))
+        return replace(bound, priors=bound.emission.priors(observed_rows(bound.emission, series)) | dict(bound.priors))
 
     def check(self, series: Sequences) -> None:
         """Refuse data that the emission family cannot have produced; a series is looked at once."""
         passed = _CHECKED.setdefault(series, [])
         if self.emission in passed:
             return
-        self.emission.check(series.values, series.observed, columns=series.columns, where=step_place(series))
+        check(self.emission, series)
         passed.append(self.emission)
 
     def start(self, series: Sequences, attempt: int, seed: int) -> Parameters:
@@ -197,10 +218,14 @@ class HMM:
         return start_parameters(self, series, attempt, seed)
 
     def complete(self, parameters: Mapping[str, Tensor]) -> Parameters:
-        """With `initial` and `transition` added where the program computes or knows them instead of sampling."""
-        transition = parameters["transition"] if "transition" in parameters else self.transition.sample(self.states)
-        initial = parameters["initial"] if "initial" in parameters else self.initial.sample(self.states, transition)
-        return {"initial": initial, "transition": transition, **self._emission_parameters(parameters)}
+        """With what the program computes or knows instead of sampling it: fixed moves, a stationary first state."""
+        moves = {name: parameters[name] for name in self._moves}
+        moves |= {name: parameters.get(name, value) for name, value in self.transition.known(self.states).items()}
+        if "initial" in parameters:
+            initial = parameters["initial"]
+        else:
+            initial = self.initial.sample(self.codes, lambda: self.stationary(moves))
+        return {"initial": initial, **moves, **self.emission_parameters(parameters)}
 
     def expect(self, parameters: Mapping[str, Tensor], series: Sequences, by_sums: bool = True) -> ExpectedCounts:
         """E-step: exact expected counts (Baum et al. 1970).
@@ -210,17 +235,12 @@ class HMM:
             series: the data.
             by_sums: let an exponential family have sums in place of the counts of every row.
         """
-        weights = None if series.weights is None else series.weights.numpy()[None]
-        arguments = self._kernel_arguments(parameters, series, by_sums)
-        counts = kernels.expected_counts(**arguments, weights=weights)
-        emission = emission_data(self.emission, series).counts(counts.emission[0], arguments["emission_index"])
-        log_likelihood = weighted_sum(torch.from_numpy(counts.evidence[0]), series.weights)
-        return ExpectedCounts(
-            float(log_likelihood),
-            torch.from_numpy(counts.initial[0].sum(0)),
-            torch.from_numpy(counts.transition[0, 0]),
-            emission,
-        )
+        table, index = self._scores(parameters, series, by_sums)
+        chain = self.chain(parameters, series).expected(table, index, series.weights)
+        size = self.states**self.emission.memory
+        counts = chain.emission if size == self.codes else chain.emission.reshape(len(chain.emission), -1, size).sum(1)
+        emission = emission_data(self.emission, series).counts(counts, index)
+        return ExpectedCounts(float(weighted_sum(chain.evidence, series.weights)), chain, emission)
 
     def maximise(
         self, parameters: Mapping[str, Tensor], counts: ExpectedCounts, priors: bool, series: Sequences
@@ -233,68 +253,70 @@ class HMM:
             priors: add the model's log priors (maximum a posteriori); bind them first.
             series: the data.
         """
-        current = self._emission_parameters(parameters)
+        current = self.emission_parameters(parameters)
         data, given = emission_data(self.emission, series), self.priors if priors else None
         emission = data.maximise(counts.emission, current, given)
         if emission is None:
             emission = data.maximise(self.expect(parameters, series, by_sums=False).emission, current, given)
             assert emission is not None
-        transition = self.transition.maximise(counts.transition, parameters["transition"], priors)
-        if isinstance(self.initial, StationaryInitial):
-            concentration = self.transition.concentration(self.states)
-            transition = maximise_stationary(
-                counts.initial, counts.transition, parameters["transition"], transition, concentration, priors
-            )
-        initial = self.initial.maximise(counts.initial, transition, priors)
-        return {"initial": initial, "transition": transition, **emission}
+        together = self.initial.follows_moves
+        chain = forgetting(counts.chain, self.states, self.transition.order, self.memory, together)
+        learn = self.transition.maximise_stationary if together else self.transition.maximise
+        moves = learn(chain, parameters, priors, series)
+        initial = self.initial.maximise(counts.chain.initial, lambda: self.stationary(moves), priors)
+        return {"initial": initial, **moves, **emission}
 
     def log_prior(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
         """() nats: log density of the priors of the program at these parameters; differentiable."""
-        total = self.transition.log_prior(parameters["transition"]) + self.initial.log_prior(parameters["initial"])
+        total = self.transition.log_prior(parameters) + self.initial.log_prior(parameters["initial"])
         for name, prior in self.parameter_priors(series).items():
             total = total + prior.log_prob(parameters[name]).sum()
         return total
 
     def log_joint(self, parameters: Mapping[str, Tensor], series: Sequences, priors: bool) -> Tensor:
         """() nats: weighted log-likelihood, plus the log prior where asked; twice differentiable in the parameters."""
-        data = emission_data(self.emission, series)
-        table, index = data.scores(self._emission_parameters(parameters))
+        table, index = self._scores(parameters, series, by_sums=True)
         evidence = self.chain(parameters, series).evidence(torch.as_tensor(table), index)
         total = weighted_sum(evidence, series.weights)
         return total + self.log_prior(parameters, series) if priors else total
 
-    def coordinates(self, parameters: Mapping[str, Tensor]) -> Coordinates:
+    def coordinates(self, parameters: Mapping[str, Tensor]) -> ModelCoordinates:
         """The unconstrained coordinates of the model around given parameters."""
-        return Coordinates(self, parameters)
+        return ModelCoordinates(self, parameters)
+
+    def learned(self, parameters: Mapping[str, Tensor]) -> dict[str, Parameter]:
+        """Every parameter that the program samples, with its constraint, for observations of this shape."""
+        return {**self._moves, **self.initial.parameters(self.codes), **self.declared(parameters)}
 
     def declared(self, parameters: Mapping[str, Tensor]) -> dict[str, Parameter]:
         """The emission's parameters as the family declares them for observations of this shape."""
-        return self.emission.parameters(self._event_shape_of(parameters))
+        return self.emission.parameters(self.emission.event_shape_of(parameters))
 
     def degenerate(self, parameters: Mapping[str, Tensor], series: Sequences) -> str | None:
         """Why a fitted state is no usable law, or the double of another, in plain words; None where all are well."""
         double = self._double(parameters)
         if double is not None:
             return f"states {double[0]} and {double[1]} are the same; a start must tell them apart"
-        return self.emission.degenerate(self._emission_parameters(parameters), series.distinct().rows)
+        rows = emission_data(self.emission, series).rows
+        return self.emission.degenerate(self.emission_parameters(parameters), rows)
 
     def ordered(self, parameters: Parameters, series: Sequences) -> Parameters:
         """The same model with its states by ascending mean, where the structure does not name them."""
         if not (self.transition.exchangeable and self.initial.exchangeable) or self.states == 1:
             return parameters
-        emission = self._emission_parameters(parameters)
+        emission = self.emission_parameters(parameters)
         order = torch.argsort(self.emission.mean(emission).reshape(self.states, -1)[:, 0], stable=True)
         declared = self.emission.parameters(_event_shape(series))
         return {
-            "initial": parameters["initial"][order],
-            "transition": parameters["transition"][order][:, order],
+            "initial": parameters["initial"][relabelled_codes(order, self.memory)],
+            **self.transition.relabelled(parameters, order),
             **{name: value if declared[name].shared else value[order] for name, value in emission.items()},
         }
 
     def n_parameters(self, event_shape: tuple[int, ...] = ()) -> int:
         """Free parameters, for AIC and BIC."""
         return (
-            self.initial.n_parameters(self.states)
+            self.initial.n_parameters(self.codes)
             + self.transition.n_parameters(self.states)
             + self.emission.n_parameters(self.states, event_shape)
         )
@@ -304,7 +326,7 @@ class HMM:
     def _double(self, parameters: Mapping[str, Tensor]) -> tuple[int, int] | None:
         """Two states with the same emission and the same moves: a saddle that EM cannot leave, because it treats
         both alike."""
-        declared = self.declared(self._emission_parameters(parameters))
+        declared = self.declared(self.emission_parameters(parameters))
         own = [parameters[name].reshape(self.states, -1) for name, spec in declared.items() if not spec.shared]
         if self.states == 1 or not own or not self.transition.exchangeable:
             return None
@@ -315,42 +337,36 @@ class HMM:
                     return j, i
         return None
 
-    def _kernel_arguments(
-        self, parameters: Mapping[str, Tensor], series: Sequences, by_sums: bool = True
-    ) -> dict[str, Any]:
-        """What `probseq.kernels` takes; numpy, because small series are made of overhead."""
-        states, data = self.states, emission_data(self.emission, series)
-        table, index = data.scores(self._emission_parameters(parameters), by_sums)
-        table = table if isinstance(table, np.ndarray) else table.detach().numpy()
-        with np.errstate(divide="ignore"):  # log 0 = -inf is meant
-            return {
-                "log_initial": np.log(parameters["initial"].detach().numpy()).reshape(-1, 1, states),
-                "log_transition": np.log(parameters["transition"].detach().numpy()).reshape(-1, 1, states, states),
-                "log_table": table.reshape(-1, *table.shape[-2:]),
-                "offsets": series.offsets.numpy(),
-                "emission_index": index,
-                "transition_index": None,
-            }
+    def emission_parameters(self, parameters: Mapping[str, Tensor]) -> Parameters:
+        """The family's own among all parameters."""
+        return {name: parameters[name] for name in self._emission_names}
 
-    def _emission_parameters(self, parameters: Mapping[str, Tensor]) -> Parameters:
-        return {name: value for name, value in parameters.items() if name not in ("initial", "transition")}
+    @cached_property
+    def _emission_names(self) -> tuple[str, ...]:
+        return tuple(self.emission.parameters((1,) * self.emission.event_dim))
 
-    def _event_shape_of(self, parameters: Mapping[str, Tensor]) -> tuple[int, ...]:
-        """The shape of one observation, which only families of vectors need: all of these have a (D, ...) parameter."""
-        if self.emission.event_dim == 0:
-            return ()
-        declared = self.emission.parameters((1,)).items()
-        name, parameter = next((name, parameter) for name, parameter in declared if parameter.shape)
-        return (int(parameters[name].shape[-len(parameter.shape)]),)
+    @cached_property
+    def _moves(self) -> dict[str, Parameter]:
+        """What the transition law learns."""
+        return self.transition.parameters(self.states)
 
-    def _observations(self, series: Sequences) -> Tensor:
-        return series.values if series.values.is_floating_point() else series.values.to(torch.float64)
+    def _scores(
+        self, parameters: Mapping[str, Tensor], series: Sequences, by_sums: bool
+    ) -> tuple[Tensor | np.ndarray, np.ndarray | None]:
+        """The table (..., R, C) that the chain is scored with, and its index; see `EmissionData.scores`."""
+        table, index = emission_data(self.emission, series).scores(self.emission_parameters(parameters), by_sums)
+        repeats = self.codes // table.shape[-1]
+        if repeats > 1:  # an older state of the code makes no difference to the family
+            table = torch.as_tensor(table).repeat((1,) * (table.ndim - 1) + (repeats,))
+        return table, index
+
+    def _chain(self, initial: Tensor, moves: Mapping[str, Tensor], series: Sequences) -> StateSequence:
+        return remembering_chain(self.transition, initial, moves, series, self.states, self.memory)
+
+    def stationary(self, moves: Mapping[str, Tensor]) -> Tensor:
+        """(..., C) the stationary law of the chain with these moves."""
+        return remembering_stationary(self.transition, moves, self.states, self.memory)
 
 
 def _event_shape(series: Sequences) -> tuple[int, ...]:
     return tuple(series.values.shape[1:])
-
-
-def _observed_rows(series: Sequences) -> Tensor:
-    """(., *event) the values that were measured."""
-    return series.values if series.observed is None else series.values[series.step_observed]

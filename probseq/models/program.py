@@ -18,12 +18,11 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import biject_to
 
-from probseq import kernels
 from probseq.chains.enumeration import EnumeratedChain
 from probseq.chains.marginalization import PlateNesting, latent_names, log_factor, read
 from probseq.chains.path_posterior import posterior
 from probseq.chains.state_posterior import StatePosterior
-from probseq.chains.state_sequence import weighted_sum
+from probseq.chains.state_sequence import ChainCounts, weighted_sum
 from probseq.errors import ModelError
 from probseq.sequences import Sequences
 
@@ -39,11 +38,11 @@ class ProgramCounts:
 
     Args:
         log_likelihood: nats, of everything observed, states summed out.
-        chains: site -> (initial (I, K), transition (S, K, K), table (T, K)).
+        chains: site -> counts of its path; those of the table are (T, C).
     """
 
     log_likelihood: float
-    chains: dict[str, tuple[Tensor, Tensor, Tensor]]
+    chains: dict[str, ChainCounts]
 
 
 class ProgramModel:
@@ -114,12 +113,8 @@ class ProgramModel:
             chains, other, _ = self._score(parameters, series)
             total, counts = float(other), {}
             for chain in chains:
-                weights = None if chain.law.weights is None else chain.law.weights.numpy()[None]
-                found = kernels.expected_counts(**chain.law.posterior(chain.log_table).arguments, weights=weights)
-                evidence = weighted_sum(torch.from_numpy(found.evidence[0]), chain.law.weights)
-                total += float(evidence) * float(chain.scale)
-                arrays = (found.initial[0], found.transition[0], found.emission[0])
-                counts[chain.name] = tuple(torch.from_numpy(array) * chain.scale for array in arrays)
+                found = counts[chain.name] = chain.law.expected(chain.log_table, None, chain.law.weights)
+                total += float(weighted_sum(found.evidence, chain.law.weights)) * float(chain.scale)
         return ProgramCounts(total, counts)
 
     def maximise(
@@ -128,7 +123,7 @@ class ProgramModel:
         """M-step by L-BFGS; never below the current expected complete log-likelihood."""
         from scipy.optimize import minimize
 
-        scale = 1.0 + sum(float(tables[2].sum()) for tables in counts.chains.values())
+        scale = 1.0 + sum(float(found.emission.sum()) for found in counts.chains.values())
 
         coordinates = self.coordinates(parameters)
 
@@ -206,10 +201,9 @@ class ProgramModel:
         chains, other, prior = self._score(parameters, series)
         total = other + prior if priors else other
         for chain in chains:
-            initial, transition, table = counts.chains[chain.name]
-            logs = (chain.law.log_initial, chain.law.log_transitions, chain.log_table)  # type: ignore[attr-defined]
-            for count, log in zip((initial, transition, table), logs, strict=True):
-                total = total + torch.where(count > 0, count * log, 0.0).sum()
+            found = counts.chains[chain.name]
+            steps = torch.where(found.emission > 0, found.emission * chain.log_table, 0.0).sum()
+            total = total + (chain.law.complete_log_prob(found) + steps) * chain.scale
         return total
 
 

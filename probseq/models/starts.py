@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probseq.chains.transition_laws import LeftRightTransitions
-from probseq.families import Bernoulli, Categorical
+from probseq.models.emission_step import emission_data
 from probseq.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -38,20 +37,30 @@ def start_parameters(model: HMM, series: Sequences, attempt: int, seed: int) -> 
     """
     rng = np.random.default_rng([seed, attempt])
     states = model.states
-    distinct = series.distinct()
-    rows = distinct.rows
+    data = emission_data(model.emission, series)
+    rows = data.rows
     assigned, stay = _assign(model, series, attempt, rng)
-    observed = np.ones(series.total_steps, bool) if series.observed is None else series.step_observed.numpy()
-    cell = distinct.index.astype(np.int64)[observed] * states + assigned[observed]
-    hard = np.bincount(cell, minlength=len(rows) * states).reshape(len(rows), states).astype(np.float64)
-    soft = (1.0 - SOFTENING) * hard + SOFTENING / states * hard.sum(1, keepdims=True)
+    codes, size = _codes(assigned, series, states, model.emission.memory), states**model.emission.memory
+    scored = data.scored.numpy()
+    cell = data.index.astype(np.int64)[scored] * size + codes[scored]
+    hard = np.bincount(cell, minlength=len(rows) * size).reshape(len(rows), size).astype(np.float64)
+    soft = (1.0 - SOFTENING) * hard + SOFTENING / size * hard.sum(1, keepdims=True)
     emission = model.emission.maximise(rows, torch.from_numpy(soft), model.emission.pooled(rows, states))
     jitter = np.ones((states, states)) if attempt == 0 else rng.gamma(2.0, size=(states, states)) + 1e-3
     leave = (1.0 - stay) * (np.ones(states) if attempt == 0 else 10.0 ** rng.uniform(-1.0, 1.0, size=states))
     stays = torch.from_numpy(1.0 - np.minimum(leave, MOST_LEAVE))
-    transition = model.transition.start(states, stays, torch.from_numpy(jitter))
-    initial = model.initial.maximise(torch.ones(states, dtype=torch.float64), transition, False)
-    return {"initial": initial, "transition": transition, **emission}
+    moves = model.transition.start(states, stays, torch.from_numpy(jitter), series)
+    even = torch.ones(model.codes, dtype=torch.float64)
+    initial = model.initial.maximise(even, lambda: model.stationary(moves), False)
+    return {"initial": initial, **moves, **emission}
+
+
+def _codes(assigned: np.ndarray, series: Sequences, states: int, memory: int) -> np.ndarray:
+    """(T,) codes of the last `memory` states; before its start a sequence was in its first state."""
+    offsets = series.offsets.numpy()
+    first = np.repeat(offsets[:-1], series.lengths.numpy())
+    steps = np.arange(len(assigned))
+    return np.sum([assigned[np.maximum(steps - back, first)] * states**back for back in range(memory)], axis=0)
 
 
 def _assign(model: HMM, series: Sequences, attempt: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -60,10 +69,10 @@ def _assign(model: HMM, series: Sequences, attempt: int, rng: np.random.Generato
     stay = 0.9 if attempt == 0 else 1.0 - 10.0 ** -float(rng.uniform(0.3, 2.0))
     if states == 1:
         return np.zeros(steps, dtype=np.int64), stay
-    if isinstance(model.transition, LeftRightTransitions):
+    if model.transition.progressive:
         cuts = np.linspace(0, 1, states + 1)[1:-1] if attempt == 0 else np.sort(rng.uniform(size=states - 1))
         return np.searchsorted(cuts, _progress(series), side="right"), stay
-    symbols = isinstance(model.emission, Bernoulli | Categorical)
+    symbols = model.emission.nominal
     if attempt and attempt % 2 == 0:
         mean = max(2.0, steps / (20.0 * states))
         return _random_blocks(steps, states, mean, rng), 1.0 - 1.0 / mean

@@ -210,7 +210,7 @@ def probabilities_plate(chapter: Chapter) -> Plate:
 
 def transitions_plate(chapter: Chapter) -> Plate:
     """The chain as circles and arrows."""
-    matrix = say.transition_matrix(chapter.fit).numpy()
+    matrix = say.transition_matrix(chapter.fit, chapter.series).numpy()
     made, axes = plots.figure(5.4, 1.9 if len(matrix) == 2 else 3.9)
     plots.transition_diagram(axes, matrix, labels=[row.name for row in chapter.rows])
     hidden = int((matrix > 0).sum() - drawn_moves(matrix).sum() - (matrix.diagonal() > 0).sum())

@@ -118,15 +118,14 @@ def has_extra_zero(family: Family) -> bool:
 
 def emission_parameters(fit: Fit) -> dict[str, Tensor]:
     """The family's parameters of the point estimate."""
-    return {name: value for name, value in fit.parameters.items() if name not in ("initial", "transition")}
-
-
-def transition_matrix(fit: Fit) -> Tensor:
-    """(K, K), also where the model fixes it."""
     assert isinstance(fit.model, HMM)
-    if "transition" in fit.parameters:
-        return fit.parameters["transition"]
-    return fit.model.transition.sample(fit.model.states)
+    return fit.model.emission_parameters(fit.parameters)
+
+
+def transition_matrix(fit: Fit, series: Sequences) -> Tensor:
+    """(K, K) chances of the moves; where they depend on more than the last state, the average over the series."""
+    assert isinstance(fit.model, HMM)
+    return fit.model.mean_moves(fit.parameters, series)
 
 
 def occupancy(fit: Fit, series: Sequences) -> Tensor:
@@ -138,7 +137,7 @@ def state_rows(fit: Fit, series: Sequences, words: Words) -> list[StateRow]:
     """Every state of a fitted HMM, for a table."""
     assert isinstance(fit.model, HMM)
     shares = occupancy(fit, series)
-    stays = mean_stay(transition_matrix(fit)).tolist()
+    stays = mean_stay(transition_matrix(fit, series)).tolist()
     names = state_names(fit, series, words)
     rows = []
     for k, name in enumerate(names):

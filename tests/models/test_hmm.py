@@ -86,8 +86,8 @@ def test_expected_counts_are_the_gradient(case):
         trace.compute_log_prob()
     gradient = torch.autograd.grad(trace.nodes["state"]["log_prob_sum"], list(logs.values()))
     counts = case.model.expect(point, case.series, by_sums=False)
-    torch.testing.assert_close(counts.initial, gradient[0], **EXACT)
-    torch.testing.assert_close(counts.transition, gradient[1], **EXACT)
+    torch.testing.assert_close(counts.chain.initial, gradient[0], **EXACT)
+    torch.testing.assert_close(counts.chain.moves[0], gradient[1], **EXACT)
     # Four steps were seen; every one was emitted by some state.
     assert float(counts.emission.expected.sum()) == pytest.approx(4.0, abs=1e-10)
 

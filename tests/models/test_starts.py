@@ -9,7 +9,7 @@ from scipy import optimize
 
 from probseq import HMM, Sequences, families, stationary_law
 from probseq.chains import FixedTransitions, ForbiddenTransitions, LeftRightTransitions, StationaryInitial
-from probseq.models.stationary_step import _objective, maximise_stationary
+from probseq.chains.stationary_step import _objective, maximise_stationary
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(np.repeat([1.0, 6.0, 15.0], 30)).astype(float)

@@ -1,4 +1,4 @@
-"""M-step of a transition matrix whose stationary law is also the law of the first state.
+"""M-steps without a closed form: of a matrix whose stationary law is also the law of the first state, and of any law.
 
 It maximises sum_ij xi_ij log a_ij + sum_k gamma_1k log delta_k(A) (Zucchini, MacDonald & Langrock 2016, 4.2.5),
 which has no closed form, because delta depends on A. L-BFGS on row-wise softmax coordinates, from the better of the
@@ -10,11 +10,80 @@ d/da_ij of sum_k gamma_1k log delta_k is delta_i (M g)_j with g = gamma_1 / delt
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from probseq.chains.state_sequence import ChainCounts
+from probseq.errors import ModelError
+from probseq.families.coordinates import Coordinates
+
+if TYPE_CHECKING:
+    from probseq.chains.transition_laws import TransitionLaw
+    from probseq.sequences import Sequences
+
 MAX_ITERATIONS = 6
+
+
+def maximise_numerically(
+    law: TransitionLaw,
+    counts: ChainCounts,
+    starts: Sequence[Mapping[str, Tensor]],
+    with_prior: bool,
+    series: Sequences,
+    stationary: bool = False,
+    iterations: int = 20,
+) -> dict[str, Tensor]:
+    """The M-step of any transition law, by L-BFGS on its chain's own expected log-probability.
+
+    Args:
+        law: whose chain is differentiable in its parameters.
+        counts: of the E-step.
+        starts: parameters; the best of them is where it starts, and what is returned where nothing is better.
+        with_prior: add the log prior.
+        series: the data.
+        stationary: whether the first state follows the law's stationary law, so that `counts.initial` counts too.
+        iterations: at most so many.
+    """
+    from scipy.optimize import minimize
+
+    states = round(len(counts.initial) ** (1.0 / law.order))
+    scored = counts if stationary else replace(counts, initial=torch.zeros_like(counts.initial))
+    flat = torch.full_like(counts.initial, 1.0 / len(counts.initial))
+
+    def objective(parameters: Mapping[str, Tensor]) -> Tensor:
+        try:
+            initial = law.stationary(parameters) if stationary else flat
+            value = law.chain(initial, parameters, series).complete_log_prob(scored)
+        except ModelError:
+            return torch.tensor(-torch.inf, dtype=torch.float64)
+        return value + law.log_prior(parameters) if with_prior else value
+
+    declared = law.parameters(states)
+    start = max(starts, key=lambda parameters: float(objective(parameters).nan_to_num(nan=-torch.inf)))
+    kept = {name: start[name].detach() for name in declared}
+    coordinates = Coordinates(declared, kept)
+    first = coordinates.pack()
+    if len(first) == 0:
+        return kept
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        u = torch.from_numpy(point.copy()).requires_grad_()
+        with torch.enable_grad():
+            value = -objective(coordinates.unpack(u)) / series.total_steps
+            if not bool(torch.isfinite(value)):
+                return np.inf, np.zeros_like(point)
+            (gradient,) = torch.autograd.grad(value, u)
+        return float(value.detach()), np.nan_to_num(gradient.numpy())
+
+    options = {"maxiter": iterations, "gtol": 1e-10, "ftol": 1e-15}
+    found = minimize(loss, first.numpy(), jac=True, method="L-BFGS-B", options=options)
+    better = np.isfinite(found.fun) and found.fun < loss(first.numpy())[0]
+    return coordinates.unpack(torch.from_numpy(found.x)) if better else kept
 
 
 def maximise_stationary(
