@@ -159,8 +159,8 @@ class MarkovChain(StateSequence):
             index = self.transition_index
             uniforms = torch.rand((batch.numel(), self.total_steps), dtype=torch.float64)
             paths = kernels.simulate_paths(
-                _flat(log_initial.expand(batch + log_initial.shape[-1:]).unsqueeze(-2), 2),
-                _flat(log_transition.expand(batch + log_transition.shape[-3:]), 3),
+                _flat(log_initial.unsqueeze(-2).numpy(), batch, 2),
+                _flat(log_transition.numpy(), batch, 3),
                 self.offsets.numpy(),
                 None if index is None else np.asarray(index),
                 uniforms=uniforms.numpy(),
@@ -204,20 +204,25 @@ class MarkovChain(StateSequence):
         total = torch.where(first > 0, first * self.log_initial, 0.0).sum()
         return total + torch.where(moves > 0, moves * self.log_transitions, 0.0).sum()
 
-    def posterior(self, log_table: Tensor, emission_index: Tensor | np.ndarray | None = None) -> StatePosterior:
-        log_initial = self._slotless(self.log_initial, 1).unsqueeze(-2)
-        log_transition = self._slotless(self.log_transitions, 3)
-        batch = torch.broadcast_shapes(log_initial.shape[:-2], log_transition.shape[:-3], log_table.shape[:-2])
+    def posterior(
+        self, log_table: Tensor | np.ndarray, emission_index: Tensor | np.ndarray | None = None
+    ) -> StatePosterior:
+        with np.errstate(divide="ignore"):  # log 0 = -inf is meant; numpy, because short series are made of overhead
+            log_initial = np.log(self._slotless(self.initial, 1).detach().numpy())
+            matrices = self.transition.unsqueeze(-3) if self.transition_index is None else self.transition
+            log_transition = np.log(self._slotless(matrices, 3).detach().numpy())
+        table = log_table if isinstance(log_table, np.ndarray) else log_table.detach().numpy()
+        batch = np.broadcast_shapes(log_initial.shape[:-1], log_transition.shape[:-3], table.shape[:-2])
         index = self.transition_index
         arguments = {
-            "log_initial": _flat(log_initial.expand(batch + log_initial.shape[-2:]), 2),
-            "log_transition": _flat(log_transition.expand(batch + log_transition.shape[-3:]), 3),
-            "log_table": _flat(log_table.expand(batch + log_table.shape[-2:]), 2),
+            "log_initial": _flat(log_initial[..., None, :], batch, 2),
+            "log_transition": _flat(log_transition, batch, 3),
+            "log_table": _flat(table, batch, 2),
             "offsets": self.offsets.numpy(),
             "emission_index": None if emission_index is None else np.asarray(emission_index),
             "transition_index": None if index is None else np.asarray(index),
         }
-        return StatePosterior(batch=tuple(batch), arguments=arguments)
+        return StatePosterior(batch=batch, arguments=arguments)
 
     def _slotless(self, parameter: Tensor, event_dims: int) -> Tensor:
         """A parameter without the batch dim that stands for the steps."""
@@ -233,9 +238,10 @@ class MarkovChain(StateSequence):
         return lead + torch.Size([1]) if self.batch_shape else lead
 
 
-def _flat(parameter: Tensor, event_dims: int) -> np.ndarray:
+def _flat(values: np.ndarray, batch: tuple[int, ...], event_dims: int) -> np.ndarray:
     """(draws, *event) float64 array for the kernels."""
-    return parameter.detach().reshape((-1,) + parameter.shape[parameter.dim() - event_dims :]).double().numpy()
+    event = values.shape[values.ndim - event_dims :]
+    return np.broadcast_to(values, batch + event).reshape((-1, *event)).astype(np.float64, copy=False)
 
 
 def _check_shapes(

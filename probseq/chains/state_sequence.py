@@ -123,5 +123,7 @@ class StateSequence(TorchDistribution):
         """
 
     @abstractmethod
-    def posterior(self, log_table: Tensor, emission_index: Tensor | np.ndarray | None = None) -> StatePosterior:
+    def posterior(
+        self, log_table: Tensor | np.ndarray, emission_index: Tensor | np.ndarray | None = None
+    ) -> StatePosterior:
         """The law of the path given the data; arguments as for `evidence`."""

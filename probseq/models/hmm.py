@@ -170,7 +170,7 @@ class HMM:
                 f"({', '.join(series.columns)}); choose the same columns."
             )
         table, index = self._scores(parameters, series, by_sums=True)
-        found = self.chain(parameters, series).posterior(torch.as_tensor(table), index)
+        found = self.chain(parameters, series).posterior(table, index)
         return found if self.memory == 1 else found.remembering(self.memory)
 
     def log_prob(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
