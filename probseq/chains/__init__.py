@@ -3,6 +3,7 @@
 from probseq.chains.chain_evidence import evidence
 from probseq.chains.initial_laws import FixedInitial, FreeInitial, InitialLaw, StationaryInitial
 from probseq.chains.laws import mean_stay, stationary_law
+from probseq.chains.logit_transitions import LogitTransitions
 from probseq.chains.marginalization import marginalize
 from probseq.chains.markov_chain import MarkovChain
 from probseq.chains.matrix_laws import (
@@ -26,6 +27,7 @@ __all__ = [
     "FreeTransitions",
     "InitialLaw",
     "LeftRightTransitions",
+    "LogitTransitions",
     "MarkovChain",
     "StatePosterior",
     "StateSequence",

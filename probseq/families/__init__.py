@@ -19,6 +19,7 @@ from probseq.families.multivariate import MultivariateGaussian
 from probseq.families.naming import NAMES, by_name, from_json
 from probseq.families.negative_binomial import MeanNegativeBinomial, NegativeBinomial
 from probseq.families.poisson import Poisson
+from probseq.families.regression import Regression
 from probseq.families.student_t import StudentT
 from probseq.families.symbols import Bernoulli, Categorical
 from probseq.families.zero_laws import HurdleDistribution, ZeroInflatedDistribution
@@ -43,6 +44,7 @@ __all__ = [
     "Parameters",
     "Poisson",
     "Priors",
+    "Regression",
     "StudentT",
     "ZeroInflated",
     "ZeroInflatedDistribution",

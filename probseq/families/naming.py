@@ -15,6 +15,7 @@ from probseq.families.log_normal import LogNormal
 from probseq.families.multivariate import MultivariateGaussian
 from probseq.families.negative_binomial import NegativeBinomial
 from probseq.families.poisson import Poisson
+from probseq.families.regression import Regression
 from probseq.families.student_t import StudentT
 from probseq.families.symbols import Bernoulli, Categorical
 from probseq.families.zeros import Hurdle, ZeroInflated
@@ -82,6 +83,8 @@ def from_json(description: Mapping[str, Any]) -> Family:
             return WRAPPERS[kind](from_json(fields.pop("inner")), **fields)
         if kind in PLAIN:
             return PLAIN[kind](**fields)
+        if kind == Regression.kind:
+            return Regression(from_json(fields.pop("inner")), **fields)
     except (KeyError, TypeError) as problem:
         raise ModelError(
             f"a family's description must hold the fields of {kind}, got {dict(description)!r} at its fields; "

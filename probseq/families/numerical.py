@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Objective = Callable[[Mapping[str, Tensor]], Tensor]
 Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # u (K, P) to value (K,), its gradient and its Hessian
 
-NEWTON_WIDTH = 12  # unconstrained coordinates a state up to which Hessians are cheaper than L-BFGS
+NEWTON_WIDTH = 12  # unconstrained coordinates a state up to which Hessians by autograd are cheaper than L-BFGS
 MAX_NEWTON = 100
 MAX_HALVINGS = 60
 SHORTEST = 2.0**-MAX_HALVINGS
@@ -63,7 +63,7 @@ def maximise(
     divisor = total.clamp(min=1e-250)
     coordinates = _Coordinates(declared, start)
     packed = coordinates.pack(start)
-    if coordinates.shared or coordinates.width > NEWTON_WIDTH:
+    if coordinates.shared or (derivatives is None and coordinates.width > NEWTON_WIDTH):
         packed = _lbfgs(lambda u: objective(coordinates.unpack(u)).sum() / divisor.sum(), packed)
     else:
         packed = _newton(derivatives or by_autograd(lambda u: objective(coordinates.unpack(u))), packed, divisor)
