@@ -7,13 +7,17 @@ handlers outside, which see one factor for each chain in their place (`marginali
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from probseq.chains.coupled_chains import coupled_law, digits_of
+from probseq.chains.digits import Digit
 from probseq.chains.state_sequence import StateSequence
 from probseq.errors import ModelError
 
@@ -48,8 +52,8 @@ class DeferredValue(Tensor):
 
 
 @dataclass(frozen=True, eq=False)
-class EnumeratedChain:
-    """One state site as the program met it, with the scores of the sites that depend on it.
+class StateSite:
+    """One state site as the program met it.
 
     Args:
         name: of the site.
@@ -57,7 +61,6 @@ class EnumeratedChain:
         dim: its enumeration dim, negative.
         plates: name -> dim of the program's own plates that it stands in.
         scale: of the handlers inside the program.
-        scores: log-probabilities, each (K, plates..., T) with K at `dim`.
     """
 
     name: str
@@ -65,22 +68,66 @@ class EnumeratedChain:
     dim: int
     plates: dict[str, int]
     scale: float | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EnumeratedChain:
+    """A state site, or several that observed sites couple, with the scores of the sites that depend on them.
+
+    Args:
+        sites: in the order of the program, which is that of their dims from right to left.
+        law: of their path; of the tuples' codes where there are several (`coupled_chains`).
+        scores: log-probabilities, each (..., plates..., T) with K states, or 1, at the dim of each site.
+    """
+
+    sites: tuple[StateSite, ...]
+    law: StateSequence
     scores: list[Tensor] = field(default_factory=list)
 
     @property
+    def name(self) -> str:
+        """Of the site, or of all, as messages quote them."""
+        return "', '".join(site.name for site in self.sites)
+
+    @property
+    def plates(self) -> dict[str, int]:
+        """Name -> dim of the program's own plates that all sites stand in."""
+        return self.sites[0].plates
+
+    @property
+    def scale(self) -> float | Tensor:
+        """Of the handlers inside the program, the same for all sites."""
+        return self.sites[0].scale
+
+    @property
+    def digits(self) -> list[Digit]:
+        """The place of each site's state in a value of the path."""
+        return digits_of([site.law for site in self.sites])
+
+    @property
     def log_table(self) -> Tensor:
-        """(*lead, T, K) nats: log p(all that was observed at step t | z_t = k); lead are the batch dims -2, -3, ..."""
+        """(*lead, T, C) nats: log p(all that was observed at step t | z_t = c); lead are the batch dims -2, -3, ..."""
         law, lead = self.law, tuple(self.law.path_shape[:-1])
         if not self.scores:
             return torch.zeros((*law.path_shape, law.states), dtype=torch.float64)
-        table = torch.stack(torch.broadcast_tensors(*self.scores)).sum(0) if len(self.scores) > 1 else self.scores[0]
-        table = table.reshape(table.shape[self.dim :])
+        table = reduce(torch.add, self.scores)
+        table = table.reshape((1,) * (-self.sites[-1].dim - table.dim()) + table.shape)
+        shape = list(table.shape)
+        for site in self.sites:
+            shape[site.dim] = site.law.states
+        states = [table.dim() + site.dim for site in reversed(self.sites)]
+        others = [place for place in range(table.dim()) if place not in states]
+        table = table.expand(shape).permute(*states, *others).reshape((law.states, *(shape[n] for n in others)))
         middle = list(table.shape[1:-1])
         while len(middle) > len(lead) and middle[0] == 1:
             middle.pop(0)
         lead = torch.broadcast_shapes(tuple(middle), lead)
         table = table.reshape((table.shape[0],) + (1,) * (len(lead) - len(middle)) + (*middle, table.shape[-1]))
         return table.expand((table.shape[0], *lead, law.total_steps)).movedim(0, -1)
+
+    def codes(self, paths: Mapping[str, Tensor]) -> Tensor:
+        """(..., T) the path of this chain out of the paths of its sites by name."""
+        return sum(paths[site.name] * digit.stride for site, digit in zip(self.sites, self.digits, strict=True))  # pyright: ignore[reportReturnType]
 
 
 class Enumerate(Messenger):
@@ -97,6 +144,7 @@ class Enumerate(Messenger):
         self.deferred: set[str] = set()
         self.recorded: dict[str, Any] = {}
         self.plate_nesting = 0
+        self._states: list[str] = []
         self._open: set[str] = set()
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -125,7 +173,7 @@ class Enumerate(Messenger):
 
     def _pyro_post_sample(self, msg: Any) -> None:
         name = msg["name"]
-        if name in self.deferred or (self.chains and self.chains[-1].name == name):
+        if name in self.deferred or name in self._states:
             return
         if name in self._open:
             _restore_batch_dims(msg)
@@ -136,12 +184,13 @@ class Enumerate(Messenger):
 
     def _enumerate(self, msg: Any) -> None:
         law: StateSequence = msg["fn"]
-        dim = self.first_dim - len(self.chains)
+        dim = self.first_dim - len(self._states)
         values = torch.arange(law.states).reshape((-1,) + (1,) * (-1 - dim))
         msg["value"] = values.as_subclass(EnumeratedStates)
         msg["stop"] = msg["done"] = True
         plates = {frame.name: frame.dim for frame in msg["cond_indep_stack"] if frame.dim is not None}
-        self.chains.append(EnumeratedChain(msg["name"], law, dim, plates, msg["scale"]))
+        self._states.append(msg["name"])
+        self.chains.append(EnumeratedChain((StateSite(msg["name"], law, dim, plates, msg["scale"]),), law))
 
     def depends(self, msg: Any) -> bool:
         """Enumeration dims stand left of every plate, so a batch that reaches them depends on a state."""
@@ -189,23 +238,42 @@ class Enumerate(Messenger):
         chain.scores.append(log_prob)
 
     def _chain_of(self, name: str, log_prob: Tensor) -> EnumeratedChain:
-        """The one chain whose dim this score has."""
+        """The chain whose dims this score has; several that it touches become one."""
         rank = log_prob.dim()
-        found = [chain for chain in self.chains if rank >= -chain.dim and log_prob.shape[chain.dim] > 1]
-        found = found or [chain for chain in self.chains if rank == -chain.dim]
-        if len(found) != 1:
-            names = ", ".join(f"'{chain.name}'" for chain in found)
+        sites = [site for chain in self.chains for site in chain.sites]
+        touched = [site for site in sites if rank >= -site.dim and log_prob.shape[site.dim] > 1]
+        touched = touched or [site for site in sites if rank == -site.dim]
+        for site in touched:
+            if log_prob.shape[site.dim] != site.law.states:
+                raise ModelError(
+                    f"Site '{name}' must score each of the {site.law.states} values of '{site.name}', got "
+                    f"{log_prob.shape[site.dim]} scores; do not slice or reduce the enumerated state."
+                )
+        found = [chain for chain in self.chains if any(site in touched for site in chain.sites)]
+        if len(found) > 1:
+            self.chains = [chain for chain in self.chains if chain not in found] + [_couple(found)]
+            return self.chains[-1]
+        return found[0]
+
+
+def _couple(chains: Sequence[EnumeratedChain]) -> EnumeratedChain:
+    """Chains that one site depends on, as one chain over the tuples of their states."""
+    sites = tuple(sorted((site for chain in chains for site in chain.sites), key=lambda site: -site.dim))
+    first = sites[0]
+    for site in sites[1:]:
+        if site.plates != first.plates or not _same(site.scale, first.scale):
             raise ModelError(
-                f"Site '{name}' must depend on the states of one chain, got {names}; the chains of one program are "
-                "independent given the parameters - use one chain over the product of their states."
+                f"States that one site depends on must stand in the same plates and under the same scale, got "
+                f"{list(first.plates)} and {first.scale} for '{first.name}' but {list(site.plates)} and {site.scale} "
+                f"for '{site.name}'; sample both in the same place."
             )
-        chain = found[0]
-        if log_prob.shape[chain.dim] != chain.law.states:
-            raise ModelError(
-                f"Site '{name}' must score each of the {chain.law.states} values of '{chain.name}', got "
-                f"{log_prob.shape[chain.dim]} scores; do not slice or reduce the enumerated state."
-            )
-        return chain
+    law = coupled_law([site.name for site in sites], [site.law for site in sites])
+    return EnumeratedChain(sites, law, [score for chain in chains for score in chain.scores])
+
+
+def _same(left: Any, right: Any) -> bool:
+    left, right = torch.as_tensor(left, dtype=torch.float64), torch.as_tensor(right, dtype=torch.float64)
+    return bool((left == right).all())
 
 
 def _uses_deferred(law: Any) -> bool:
@@ -230,12 +298,8 @@ def _restore_batch_dims(msg: Any) -> None:
 def _check_scale(msg: Any, chain: EnumeratedChain) -> None:
     """A scale weighs whole sequences, so a site and its state must stand under the same one."""
 
-    def same(left: Any, right: Any) -> bool:
-        left, right = torch.as_tensor(left, dtype=torch.float64), torch.as_tensor(right, dtype=torch.float64)
-        return bool((left == right).all())
-
     weights = chain.law.step_weights()
-    if same(msg["scale"], chain.scale) or (weights is not None and same(msg["scale"], chain.scale * weights)):
+    if _same(msg["scale"], chain.scale) or (weights is not None and _same(msg["scale"], chain.scale * weights)):
         return
     raise ModelError(
         f"Site '{msg['name']}' must stand under the same scale as its state '{chain.name}', got {msg['scale']} against "

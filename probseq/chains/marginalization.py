@@ -36,9 +36,11 @@ _MEASURING_DIM = -16  # left of any plate that a program may have
 def marginalize(program: Callable[..., Any], *, max_plate_nesting: int | None = None) -> Callable[..., Any]:
     """The same program with every state site summed out.
 
-    Works on any program with one or more `StateSequence` sites (chains independent of each other) and any number of
-    observed sites in a plate of the steps at dim -1. To condition or intervene on a state, do so inside:
-    `marginalize(pyro.condition(program, {"state": path}))`; a value for a state from outside raises.
+    Works on any program with one or more `StateSequence` sites, independent of each other given the parameters, and any
+    number of observed sites in a plate of the steps at dim -1. Chains that one site depends on are summed out together,
+    exactly, over the product of their states; the first of them carries the factor. To condition or intervene on a
+    state, do so inside: `marginalize(pyro.condition(program, {"state": path}))`; a value for a state from outside
+    raises.
 
     Args:
         program: a Pyro program.
@@ -58,7 +60,10 @@ def marginalize(program: Callable[..., Any], *, max_plate_nesting: int | None = 
         reading, result = read(program, nesting, *args, **kwargs)
         if not predict:
             for chain in reading.chains:
-                _emit(chain.name, log_factor(chain), nesting.frame(chain.name))
+                factor = log_factor(chain)
+                for site in chain.sites:
+                    _emit(site.name, factor, nesting.frame(site.name))
+                    factor = torch.zeros_like(factor)  # one factor for all that are coupled
         if not (predict and reading.chains) and not reading.deferred:
             return result
         with Replay(reading, predict, nesting.frame):

@@ -24,7 +24,8 @@ def posterior(
         parameters: value of every continuous site, such as a guide's median or one posterior draw.
 
     Returns:
-        A function of the program's arguments that returns state site -> `StatePosterior`.
+        A function of the program's arguments that returns state site -> `StatePosterior`. Of chains that a site
+        couples, each answers for itself out of their joint law: its marginals, and its part of the paths.
 
     Raises:
         ModelError: (when called) the program has no state site, or a site was left without a value.
@@ -45,6 +46,11 @@ def posterior(
                 "A program to decode must have a state site that is not observed, got none; sample one from a "
                 "MarkovChain."
             )
-        return {chain.name: chain.law.posterior(chain.log_table) for chain in reading.chains}
+        found = {}
+        for chain in reading.chains:
+            joint = chain.law.posterior(chain.log_table)
+            for site, digit in zip(chain.sites, chain.digits, strict=True):
+                found[site.name] = joint if len(chain.sites) == 1 else joint.of(digit)
+        return found
 
     return decode

@@ -66,15 +66,14 @@ def constrained(arguments: Arguments, allowed: np.ndarray) -> Arguments:
     stays one.
 
     Args:
-        arguments: of the kernels, whose table is (B, R, C) in values of C = K^m states.
-        allowed: (T, K) bool of the current state.
+        arguments: of the kernels, of K values.
+        allowed: (T, K) bool.
     """
     arguments = without_weights(arguments)
     log_table, index = arguments["log_table"], arguments["emission_index"]
-    every = np.tile(allowed, (1, log_table.shape[-1] // allowed.shape[-1]))
     if index is None:
-        return arguments | {"log_table": np.where(every, log_table, -np.inf)}
-    masks, kind = np.unique(every, axis=0, return_inverse=True)
+        return arguments | {"log_table": np.where(allowed, log_table, -np.inf)}
+    masks, kind = np.unique(allowed, axis=0, return_inverse=True)
     pair = index.astype(np.int64) * len(masks) + kind.reshape(-1)
     used, own = np.unique(pair, return_inverse=True)
     table = np.where(masks[used % len(masks)], log_table[:, used // len(masks)], -np.inf)
@@ -94,15 +93,14 @@ def accuracy_scores(arguments: Arguments, smoothed: np.ndarray) -> Arguments:
     """The problem whose Viterbi path has the most smoothed probability in all, among the paths that are possible.
 
     Args:
-        arguments: of the kernels, in values of C = K^m states.
-        smoothed: (B, T, K) p(z_t = k | x).
+        arguments: of the kernels, of K values.
+        smoothed: (B, T, K) p(z_t = k | x), or what else counts as right.
     """
     arguments = without_weights(arguments)
     log_table, index = arguments["log_table"], arguments["emission_index"]
     by_step = log_table if index is None else log_table[:, index]
-    every = np.tile(smoothed, (1, 1, log_table.shape[-1] // smoothed.shape[-1]))
     possible = {name: np.where(np.isneginf(arguments[name]), -np.inf, 0.0) for name in _LAWS}
-    scores = np.where(np.isneginf(by_step), -np.inf, every)
+    scores = np.where(np.isneginf(by_step), -np.inf, smoothed)
     return arguments | possible | {"log_table": scores, "emission_index": None}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq import kernels
-from probseq.chains.composite import by_state, forget
+from probseq.chains.digits import Digit
 from probseq.chains.path_questions import accuracy_scores, allowed_states, constrained, known_states
 from probseq.errors import DataError
 
@@ -28,21 +28,27 @@ class StatePosterior:
     Args:
         batch: leading dims of every answer; () for one set of parameters.
         arguments: what `probseq.kernels` takes: log tables, offsets and indices.
-        memory: m, how many states a value of the chain holds; every answer is in the current state, K of K^m.
+        digit: which part of a value of the chain is the state that is asked for, where a value is a code of several
+            (`chains.digits`); None where it is the state. Paths of all parts are decoded together.
     """
 
     batch: tuple[int, ...]
     arguments: dict[str, Any] = field(repr=False)
-    memory: int = 1
+    digit: Digit | None = None
 
-    @cached_property
+    @property
     def states(self) -> int:
         """K."""
-        return round(self.arguments["log_initial"].shape[-1] ** (1.0 / self.memory))
+        return int(self.arguments["log_initial"].shape[-1]) if self.digit is None else self.digit.size
+
+    def of(self, digit: Digit) -> StatePosterior:
+        """The same law, answered for one part of its values."""
+        return replace(self, digit=digit)
 
     def remembering(self, memory: int) -> StatePosterior:
         """The same law, whose values are codes of the last m states (`chains.composite`), answered in states."""
-        return replace(self, memory=memory)
+        states = round(self.arguments["log_initial"].shape[-1] ** (1.0 / memory))
+        return self if memory == 1 else self.of(Digit(1, states))
 
     @cached_property
     def log_evidence(self) -> Tensor:
@@ -122,8 +128,8 @@ class StatePosterior:
         Where every move and emission is possible this is `local`; else `local` may be a path that cannot be, and this
         is the best that can (Käll, Krogh and Sonnhammer 2005; after the posterior-Viterbi of Fariselli et al. 2005).
         """
-        shape = (-1, int(self.arguments["offsets"][-1]), self.states)
-        paths, _ = kernels.viterbi(**accuracy_scores(self.arguments, self.smoothed.reshape(shape).numpy()))
+        gamma = self.smoothed.reshape(-1, int(self.arguments["offsets"][-1]), self.states).numpy()
+        paths, _ = kernels.viterbi(**accuracy_scores(self.arguments, self._values(gamma)))
         return self._current(paths)
 
     def k_best(self, count: int) -> tuple[Tensor, Tensor]:
@@ -164,9 +170,9 @@ class StatePosterior:
         """
         arguments, steps = self.arguments, int(self.arguments["offsets"][-1])
         if states is not None:
-            arguments = constrained(arguments, known_states(states, self.states, steps))
+            arguments = constrained(arguments, self._values(known_states(states, self.states, steps)))
         if allowed is not None:
-            arguments = constrained(arguments, allowed_states(allowed, self.states, steps))
+            arguments = constrained(arguments, self._values(allowed_states(allowed, self.states, steps)))
         return replace(self, arguments=arguments)
 
     @property
@@ -191,7 +197,8 @@ class StatePosterior:
             uniforms = torch.rand((count, rows, steps), generator=generator, dtype=torch.float64)
             found = kernels.sample_paths(**self.arguments, uniforms=uniforms.transpose(0, 1).contiguous().numpy())
             paths[first : first + count] = found.swapaxes(0, 1)
-        return torch.from_numpy(paths % self.states).reshape((draws, *self.batch, steps))
+        found = torch.from_numpy(paths).reshape((draws, *self.batch, steps))
+        return found if self.digit is None else self.digit.of(found)
 
     def first_impossible_step(self) -> tuple[int, int] | None:
         """(sequence, step within it) where log p(x_1:t) first falls to -inf, or None if all is possible."""
@@ -213,16 +220,25 @@ class StatePosterior:
         )
 
     def _states(self, laws: np.ndarray) -> Tensor:
-        """Laws (..., C) of the code as laws (..., K) of the current state."""
-        return by_state(self._shaped(laws), self.states)
+        """Laws (..., C) of a value as laws (..., K) of the state."""
+        found = self._shaped(laws)
+        return found if self.digit is None else self.digit.law(found)
 
     def _moves(self, moves: np.ndarray) -> Tensor:
-        """Moves (..., C, C) between codes as moves (..., K, K) between current states."""
-        return forget(self._shaped(moves), self.states, 1, self.memory)
+        """Counts (..., C, C) of moves between values as counts (..., K, K) between states."""
+        found = self._shaped(moves)
+        return found if self.digit is None else self.digit.moves(found)
 
     def _current(self, paths: np.ndarray) -> Tensor:
-        """Paths of values as int64 paths of current states; -1 stays."""
-        return self._shaped(np.where(paths < 0, -1, paths % self.states).astype(np.int64))
+        """Paths of values as int64 paths of states; -1 stays."""
+        found = self._shaped(paths.astype(np.int64))
+        return found if self.digit is None else self.digit.of(found)
+
+    def _values(self, by_state: np.ndarray) -> np.ndarray:
+        """(..., T, K) of a state as (..., T, C) of a value."""
+        if self.digit is None:
+            return by_state
+        return by_state[..., self.digit.of(torch.arange(self.arguments["log_initial"].shape[-1])).numpy()]
 
     def _shaped(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array)).reshape(self.batch + array.shape[1:])

@@ -72,10 +72,11 @@ def check_steps(program: Callable[[], Any], reading: Enumerate, others: Scores) 
     """
     if not reading.chains:
         return
-    paths = {chain.name: torch.randint(chain.law.states, chain.law.path_shape) for chain in reading.chains}
+    sites = [site for chain in reading.chains for site in chain.sites]
+    paths = {site.name: torch.randint(site.law.states, site.law.path_shape) for site in sites}
     for chain in reading.chains:
         table = chain.log_table
-        others.add(table.gather(-1, paths[chain.name].expand(table.shape[:-1]).unsqueeze(-1)))
+        others.add(table.gather(-1, chain.codes(paths).expand(table.shape[:-1]).unsqueeze(-1)))
     along = _along(program, paths | reading.recorded)
     if _same(along, others):
         return

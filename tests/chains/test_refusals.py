@@ -161,16 +161,6 @@ def test_joining_or_moving_the_steps_of_the_state(reading):
         marginalize(mixed)()
 
 
-def test_a_site_of_two_chains():
-    def crossed():
-        one, other = pyro.sample("one", chain()), pyro.sample("other", chain())
-        with pyro.plate("step", 4):
-            pyro.sample("y", dist.Poisson(RATE[one] + RATE[other]), obs=COUNTS)
-
-    with pytest.raises(ModelError, match="states of one chain, got 'one', 'other'.*product of their states"):
-        marginalize(crossed)()
-
-
 def test_an_open_site_used_by_an_observed_one():
     def chained():
         state = pyro.sample("state", chain())
