@@ -74,14 +74,30 @@ def check_fields(series: "Sequences") -> None:
         _check_finite(covariates, None, "covariates", "covariates must be known at every step")
     if series.weights is not None:
         _check_weights(series.weights)
-    if series.labels is not None and bool((series.labels < -1).any()):
-        step = int((series.labels < -1).int().argmax())
-        raise DataError(
-            f"labels must be state numbers from 0, or -1 where unknown, got {int(series.labels[step])} at step {step};"
-            " number the states from 0."
-        )
+    if series.labels is not None:
+        _check_labels(series.labels)
     if series.categories is not None and not series.values.is_floating_point():
         _check_codes(series.values, series.observed, len(series.categories))
+
+
+def _check_labels(labels: Tensor) -> None:
+    if labels.ndim == 1 and bool((labels < -1).any()):
+        step = int((labels < -1).int().argmax())
+        raise DataError(
+            f"labels must be state numbers from 0, or -1 where unknown, got {int(labels[step])} at step {step};"
+            " number the states from 0."
+        )
+    if labels.ndim == 1:
+        return
+    if labels.ndim != 2:
+        raise DataError(f"labels must be (steps,) or (steps, states), got shape {tuple(labels.shape)}; reshape them.")
+    bad = ~(labels.isfinite() & (labels >= 0)).all(1) | ~(labels > 0).any(1)
+    if bool(bad.any()):
+        step = int(bad.int().argmax())
+        raise DataError(
+            "soft labels must be a row of likelihoods for each step, finite, not negative and not all zero, got "
+            f"{labels[step].tolist()} at step {step}; give ones where nothing is known."
+        )
 
 
 def _check_weights(weights: Tensor) -> None:

@@ -45,7 +45,8 @@ class Sequences:
         covariates: (T, C) float64, known at every step, or None.
         covariate_names: the names of the C covariates.
         weights: (N,) float64 >= 0, how often each sequence counts, or None for once each.
-        labels: (T,) int64, the known state of a step, -1 where unknown; or None. Carried along; no fit uses them yet.
+        labels: what is known of the states, or None: (T,) int64, the state of a step, -1 where unknown; or (T, K)
+            float64 >= 0, the likelihood of what is known under each state. Fits, scores and decoding honour them.
         categories: what the codes 0, 1, ... stand for; None for numbers.
 
     >>> rain = Sequences.from_arrays([[0.0, 2.5, float("nan")], [1.0, 0.0]])
@@ -84,7 +85,7 @@ class Sequences:
             "columns": self.columns or _numbered("value", width),
             "covariates": _typed(self.covariates, torch.float64),
             "weights": _typed(self.weights, torch.float64),
-            "labels": _typed(self.labels, torch.int64),
+            "labels": _labels(self.labels),
             "covariate_names": self.covariate_names or _numbered("covariate", covariate_width),
         }
         for name, value in settled.items():
@@ -235,7 +236,9 @@ class Sequences:
 
         A sequence that lies wholly on one side is in that part only.
         """
-        cut = self._cut(at)
+        from probseq.cutting import cut_steps
+
+        cut = cut_steps(self, at)
         offsets = self.offsets.numpy()
         starts, stops = offsets[:-1], offsets[1:]
         parts = []
@@ -247,33 +250,6 @@ class Sequences:
                 )
             parts.append(self._gather(kept, first[kept], last[kept]))
         return parts[0], parts[1]
-
-    def _cut(self, at: str | float | pd.Timestamp) -> np.ndarray:
-        """The flat step (N,) at which each sequence is cut."""
-        lengths, starts = self.lengths.numpy(), self.offsets.numpy()[:-1]
-        if isinstance(at, int | np.integer):
-            return starts + np.clip(int(at) if at >= 0 else lengths + int(at), 0, lengths)
-        if isinstance(at, float):
-            if not 0 < at < 1:
-                raise DataError(f"a share to split at must lie between 0 and 1, got {at}; give 0.8, or a step count.")
-            return starts + np.rint(at * lengths).astype(np.int64)
-        if self.time is None:
-            raise DataError(f"a time to split at must have a time index to refer to, got {at!r}; give a step count.")
-        try:
-            if pd.api.types.is_numeric_dtype(self.time.dtype):
-                before = self.time.to_numpy() < float(cast(str, at))
-            elif isinstance(self.time, pd.PeriodIndex):
-                before = self.time < pd.Period(at, freq=cast(Any, self.time.freq))
-            else:
-                moment = pd.Timestamp(at)
-                zone = getattr(self.time, "tz", None)
-                before = self.time < (moment.tz_localize(zone) if zone is not None and moment.tz is None else moment)
-        except (ValueError, TypeError) as error:
-            raise DataError(
-                f"a point to split at must be a time of the index, got {at!r} for {self.time.dtype} times; write it"
-                f" like {show_time(self.time[0])}."
-            ) from error
-        return starts + np.add.reduceat(np.asarray(before).astype(np.int64), starts)
 
     def _gather(self, chosen: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> "Sequences":
         """Steps starts[i] to stops[i] of sequence chosen[i], for every i; a view where they are adjacent."""
@@ -298,6 +274,10 @@ class Sequences:
             weights=None if self.weights is None else self.weights[chosen],
             labels=part(self.labels),
         )
+
+    def unlabelled(self) -> "Sequences":
+        """The same series with nothing known of its states."""
+        return replace(self, labels=None)
 
     # ---- answers -----------------------------------------------------------------------------------------------
 
@@ -389,6 +369,10 @@ def _plural(count: int, unit: str) -> str:
 
 def _numbered(name: str, count: int) -> tuple[str, ...]:
     return (name,) if count == 1 else tuple(f"{name}_{number}" for number in range(count))
+
+
+def _labels(field: Tensor | None) -> Tensor | None:
+    return None if field is None else _typed(field, torch.int64 if torch.as_tensor(field).ndim < 2 else torch.float64)
 
 
 def _typed(field: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -24,6 +24,7 @@ FLOORS = {
     "rows": 0,
     "sequences": 0,
     "io": 0,
+    "cutting": 0,
     "datasets": 0,
     "kernels": 0,
     "families": 1,

@@ -37,6 +37,7 @@ def maximise_numerically(
     series: Sequences,
     stationary: bool = False,
     iterations: int = 20,
+    known: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The M-step of any transition law, by L-BFGS on its chain's own expected log-probability.
 
@@ -48,6 +49,7 @@ def maximise_numerically(
         series: the data.
         stationary: whether the first state follows the law's stationary law, so that `counts.initial` counts too.
         iterations: at most so many.
+        known: values that are given, NaN where free.
     """
     from scipy.optimize import minimize
 
@@ -66,7 +68,7 @@ def maximise_numerically(
     declared = law.parameters(states)
     start = max(starts, key=lambda parameters: float(objective(parameters).nan_to_num(nan=-torch.inf)))
     kept = {name: start[name].detach() for name in declared}
-    coordinates = Coordinates(declared, kept)
+    coordinates = Coordinates(declared, kept, known or {})
     first = coordinates.pack()
     if len(first) == 0:
         return kept

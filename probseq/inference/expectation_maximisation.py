@@ -24,6 +24,7 @@ from probseq.inference.fit import Attempt, Fit, as_draws, observed_steps
 from probseq.inference.last_stretch import polish
 from probseq.inference.progress import Progress
 from probseq.models.hmm import HMM
+from probseq.models.knowledge import all_known
 from probseq.models.program import ProgramModel
 from probseq.sequences import Sequences
 
@@ -52,7 +53,8 @@ def em(
         priors: False is maximum likelihood; True adds the program's log priors (maximum a posteriori, as Pyro's
             AutoDelta finds it), which also keeps states from collapsing. None is maximum likelihood, and falls
             back on the priors, with a warning, where every start ends in a collapsed state.
-        restarts: number of starts; the first is deterministic, the others are drawn with `seed`.
+        restarts: number of starts; the first is deterministic, the others are drawn with `seed`. Where every state is
+            labelled one is enough: the expected counts are the counts.
         seed: of the random starts.
         tolerance: stop when the gain still to come is below this share of the objective.
         max_iterations: for each start.
@@ -70,7 +72,8 @@ def em(
         FitError: every start ended in a degenerate state; the message says which and what helps.
     """
     began = time.perf_counter()
-    attempts = 1 if start is not None else restarts
+    counted = isinstance(model, HMM) and all_known(series)
+    attempts = 1 if start is not None or counted else restarts
     if attempts < 1:
         raise FitError(f"restarts must be at least 1, got {restarts}; 1 is the deterministic start alone.")
 
@@ -81,7 +84,7 @@ def em(
     climber = Climber(_bind(model, series, bool(priors)), series, bool(priors), tolerance, max_iterations, seed)
     climber, found = _without_collapse(climber, climbs, fall_back=priors is None)
     best = max((climb for climb in found if not climb.failed), key=lambda climb: climb.objective[-1])
-    if start is None and best.stop_reason != "interrupted":
+    if start is None and best.stop_reason != "interrupted" and not counted:
         best = try_other_first_states(best, climber)
     return _fit(climber, best, found, polished, began)
 

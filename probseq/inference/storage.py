@@ -160,6 +160,7 @@ def _describe(model: HMM | ProgramModel) -> dict[str, Any]:
         "emission": model.emission.to_json(),
         "initial": describe(model.initial),
         "transition": describe(model.transition),
+        "fixed": {name: value.tolist() for name, value in model.fixed.items()},
         "priors": {name: str(prior) for name, prior in model.priors.items()},  # to read; scoring needs none
     }
 
@@ -178,6 +179,7 @@ def _model(description: dict[str, Any], program: Any) -> HMM | ProgramModel:
         emission=families.from_json(description["emission"]),
         initial=rebuild(description["initial"]),
         transition=rebuild(description["transition"]),
+        fixed={name: _numbers(value) for name, value in description.get("fixed", {}).items()},
     )
 
 
@@ -191,6 +193,11 @@ def _check_numbers(model: HMM | ProgramModel, point: dict[str, Tensor]) -> None:
             raise ValueError(f"{name} of shape {tuple(point[name].shape)} for {model.states} states")
     if any(not bool(torch.isfinite(value).all()) for value in point.values()):
         raise ValueError("parameters that are not finite")
+
+
+def _numbers(value: Any) -> Any:
+    """Nested lists of numbers with NaN for null."""
+    return [_numbers(item) for item in value] if isinstance(value, list) else math.nan if value is None else value
 
 
 def _finite(value: Any) -> Any:

@@ -41,7 +41,8 @@ def read_arrays(
         covariates: as `arrays`, in the same shape of steps; complete.
         covariate_names: (C,).
         weights: (N,), not negative.
-        labels: as `arrays`: the known state of each step, -1 where unknown.
+        labels: as `arrays`: the known state of each step, -1 where unknown; or the likelihood of what is known of the
+            step under each state, (T, K).
         categories: what the codes 0, 1, ... stand for.
 
     Raises:
@@ -180,13 +181,15 @@ def _lengths(lengths: Any) -> np.ndarray:
 
 
 def _side(arrays: Any, what: str) -> Tensor:
-    """Covariates (T, C) float64 or labels (T,) int64, complete."""
+    """Covariates (T, C) float64, hard labels (T,) int64 or soft ones (T, K) float64, complete."""
     values, observed, _ = _flat(arrays, what)
     if observed is not None:
         step = int(np.argwhere(~observed)[0][0])
         raise DataError(f"{what} must be known at every step, got a missing one at step {step}; fill it in.")
     if what == "labels":
-        if values.ndim != 1 or (values != np.rint(values)).any():
+        if values.ndim == 2:
+            return torch.from_numpy(values.astype(np.float64))
+        if (values != np.rint(values)).any():
             raise DataError(f"labels must be one whole number per step, got shape {values.shape}; use -1 for unknown.")
         return torch.from_numpy(values.astype(np.int64))
     return torch.from_numpy(values.astype(np.float64).reshape(len(values), -1))

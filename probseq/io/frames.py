@@ -127,7 +127,10 @@ def write_frame(series: Sequences, extra: Mapping[str, Any]) -> pd.DataFrame:
     if series.weights is not None:
         frame["weight"] = series.weights.numpy()[series.step_sequence.numpy()]
     if series.labels is not None:
-        frame["label"] = series.labels.numpy()
+        soft = series.labels.ndim == 2
+        names = [f"label_{k}" for k in range(series.labels.shape[1])] if soft else ["label"]
+        for name, column in zip(names, series.labels.reshape(steps, -1).unbind(1), strict=True):
+            frame[name] = column.numpy()
     for name, block in extra.items():
         array = block.detach().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block)
         if array.ndim not in (1, 2) or len(array) != steps:

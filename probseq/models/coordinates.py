@@ -26,7 +26,7 @@ class ModelCoordinates:
 
     def __init__(self, model: HMM, example: Mapping[str, Tensor]) -> None:
         self.model = model
-        self._free = Coordinates(model.learned(example), example)
+        self._free = Coordinates(model.learned(example), example, model.fixed)
 
     def pack(self) -> Tensor:
         """(P,) the example's own coordinates."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probseq.chains.state_sequence import ChainCounts
 from probseq.families.family import Family, Priors
 from probseq.families.linear_form import LinearForm
 from probseq.places import step_place
@@ -40,6 +41,21 @@ class EmissionCounts:
 
     expected: Tensor
     by_sums: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedCounts:
+    """What an M-step needs to know of the data.
+
+    Args:
+        log_likelihood: nats, weighted sum over sequences, at the parameters of the E-step.
+        chain: of the hidden path.
+        emission: of the observations.
+    """
+
+    log_likelihood: float
+    chain: ChainCounts
+    emission: EmissionCounts
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,17 +22,29 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
-from probseq.chains.composite import digits, relabelled_codes
+from probseq.chains.composite import digits
 from probseq.chains.initial_laws import FreeInitial, InitialLaw
 from probseq.chains.matrix_laws import FreeTransitions
 from probseq.chains.remembering import forgetting, remembering_chain, remembering_stationary
 from probseq.chains.state_posterior import StatePosterior
-from probseq.chains.state_sequence import ChainCounts, StateSequence, weighted_sum
+from probseq.chains.state_sequence import StateSequence, weighted_sum
 from probseq.chains.transition_laws import TransitionLaw
 from probseq.errors import ModelError
 from probseq.families.family import Family, Parameter
 from probseq.models.coordinates import ModelCoordinates
-from probseq.models.emission_step import EmissionCounts, check, emission_data, observations, observed_rows
+from probseq.models.emission_step import ExpectedCounts, check, emission_data, observations, observed_rows
+from probseq.models.fixed import (
+    as_fixed,
+    check_fixed,
+    count_fixed,
+    maximise_around,
+    maximise_moves,
+    overlay,
+    whole,
+    without,
+)
+from probseq.models.knowledge import check_labels, know, labelled_rows
+from probseq.models.naming import double_states, ordered_parameters
 from probseq.models.starts import start_parameters
 from probseq.sequences import Sequences
 
@@ -40,21 +52,6 @@ Parameters = dict[str, Tensor]
 
 _CHECKED: WeakKeyDictionary[Sequences, list[Family]] = WeakKeyDictionary()
 """The families that each series in use has been checked for."""
-
-
-@dataclass(frozen=True, eq=False)
-class ExpectedCounts:
-    """What an M-step needs to know of the data.
-
-    Args:
-        log_likelihood: nats, weighted sum over sequences, at the parameters of the E-step.
-        chain: of the hidden path.
-        emission: of the observations.
-    """
-
-    log_likelihood: float
-    chain: ChainCounts
-    emission: EmissionCounts
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,7 @@ class HMM:
             `ForbiddenTransitions`, `FixedTransitions`, or any other `chains.TransitionLaw`.
         priors: one state's prior for each emission parameter to override; the others are weakly informative, on the
             data's scale.
+        fixed: parameters that are given, by name, each whole (of all states) with NaN where an entry is free.
 
     >>> from probseq import families
     >>> HMM(states=2, emission=families.Poisson()).n_parameters()
@@ -80,8 +78,10 @@ class HMM:
     initial: InitialLaw = field(default_factory=FreeInitial)
     transition: TransitionLaw = field(default_factory=FreeTransitions)
     priors: Mapping[str, TorchDistributionMixin] = field(default_factory=dict)
+    fixed: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fixed", as_fixed(self.fixed))
         if not isinstance(self.states, int) or self.states < 1:
             raise ModelError(f"states must be an integer of at least 1, got {self.states!r}; choose 2 or more regimes.")
         if not isinstance(self.emission, Family):
@@ -111,14 +111,21 @@ class HMM:
         Returns:
             (T, *event) the observations.
         """
-        moves = self.transition.sample(self.states)
-        initial = self.initial.sample(self.codes, lambda: self.stationary(moves))
-        parameters = {name: pyro.sample(name, prior) for name, prior in self.parameter_priors(series).items()}
+        known = whole(self.fixed)  # what is given in every entry is no site
+        with poutine.block(hide=list(known)), poutine.condition(data=known):
+            moves = overlay(self.transition.sample(self.states), self._moves, self.fixed)
+            first = {"initial": self.initial.sample(self.codes, lambda: self.stationary(moves))}
+            initial = overlay(first, self.initial.parameters(self.codes), self.fixed)["initial"]
+            parameters = {name: pyro.sample(name, prior) for name, prior in self.parameter_priors(series).items()}
+        parameters = overlay(parameters, self.emission.parameters(_event_shape(series)), self.fixed)
         state = pyro.sample("state", self._chain(initial, moves, series))
         data = emission_data(self.emission, series)
         emission = self.emission_at(parameters, state, data.context)
         with pyro.plate("step", series.total_steps), poutine.mask(mask=data.scored):  # pyright: ignore[reportArgumentType]
-            return pyro.sample("y", emission, obs=observations(self.emission, series))
+            observed = pyro.sample("y", emission, obs=observations(self.emission, series))
+        if series.labels is not None:
+            know(series, digits(state, self.states, self.memory)[0], self.states)
+        return observed
 
     def parameter_priors(self, series: Sequences) -> dict[str, TorchDistributionMixin]:
         """The prior of each emission parameter over all states; the state is an event dim."""
@@ -196,6 +203,7 @@ class HMM:
         categories = None if series.categories is None else len(series.categories)
         bound = replace(self, emission=self.emission.bind(observed_rows(self.emission, series), categories))
         bound.check(series)
+        check_fixed(bound.all_declared(_event_shape(series)), bound.fixed, self.states)
         if not with_priors:
             return bound
         known = set(bound.priors)
@@ -207,6 +215,7 @@ class HMM:
 
     def check(self, series: Sequences) -> None:
         """Refuse data that the emission family cannot have produced; a series is looked at once."""
+        check_labels(series, self.states)
         passed = _CHECKED.setdefault(series, [])
         if self.emission in passed:
             return
@@ -215,13 +224,16 @@ class HMM:
 
     def start(self, series: Sequences, attempt: int, seed: int) -> Parameters:
         """Parameters to start from; attempt 0 is deterministic, see `probseq.models.starts`."""
-        return start_parameters(self, series, attempt, seed)
+        return self.complete(start_parameters(self, series, attempt, seed))
 
     def complete(self, parameters: Mapping[str, Tensor]) -> Parameters:
         """With what the program computes or knows instead of sampling it: fixed moves, a stationary first state."""
+        if self.fixed:
+            given = {**whole(self.fixed), **parameters}
+            parameters = overlay(given, self.all_declared(self.emission.event_shape_of(given)), self.fixed)
         moves = {name: parameters[name] for name in self._moves}
         moves |= {name: parameters.get(name, value) for name, value in self.transition.known(self.states).items()}
-        if "initial" in parameters:
+        if "initial" in parameters and not (self.fixed and self.initial.follows_moves):
             initial = parameters["initial"]
         else:
             initial = self.initial.sample(self.codes, lambda: self.stationary(moves))
@@ -237,9 +249,12 @@ class HMM:
         """
         table, index = self._scores(parameters, series, by_sums)
         chain = self.chain(parameters, series).expected(table, index, series.weights)
+        data, counts = emission_data(self.emission, series), chain.emission
         size = self.states**self.emission.memory
-        counts = chain.emission if size == self.codes else chain.emission.reshape(len(chain.emission), -1, size).sum(1)
-        emission = emission_data(self.emission, series).counts(counts, index)
+        if size != self.codes:
+            counts = counts.reshape(len(counts), -1, size).sum(1)
+        labels = labelled_rows(data, series, self.states)
+        emission = data.counts(counts, index) if labels is None else data.counts(labels.counts(counts), None)
         return ExpectedCounts(float(weighted_sum(chain.evidence, series.weights)), chain, emission)
 
     def maximise(
@@ -255,7 +270,12 @@ class HMM:
         """
         current = self.emission_parameters(parameters)
         data, given = emission_data(self.emission, series), self.priors if priors else None
-        emission = data.maximise(counts.emission, current, given)
+        fixed = {name: self.fixed[name] for name in self._emission_names if name in self.fixed}
+        if fixed:
+            declared = self.declared(current)
+            emission = maximise_around(data, counts.emission, current, given, declared, fixed)
+        else:
+            emission = data.maximise(counts.emission, current, given)
         if emission is None:
             emission = data.maximise(self.expect(parameters, series, by_sums=False).emission, current, given)
             assert emission is not None
@@ -263,13 +283,22 @@ class HMM:
         chain = forgetting(counts.chain, self.states, self.transition.order, self.memory, together)
         learn = self.transition.maximise_stationary if together else self.transition.maximise
         moves = learn(chain, parameters, priors, series)
+        known = {name: self.fixed[name] for name in self._moves if name in self.fixed}
+        if known:
+            moves = maximise_moves(self.transition, chain, [moves, parameters], priors, series, together, known)
         initial = self.initial.maximise(counts.chain.initial, lambda: self.stationary(moves), priors)
+        if "initial" in self.fixed:
+            initial = overlay({"initial": initial}, self.initial.parameters(self.codes), self.fixed)["initial"]
         return {"initial": initial, **moves, **emission}
 
     def log_prior(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
         """() nats: log density of the priors of the program at these parameters; differentiable."""
+        priors = self.parameter_priors(series)
+        if self.fixed:
+            means = {name: priors[name].mean for name in self.fixed if name in priors}
+            parameters = without(parameters, self.learned(parameters), self.fixed, means)
         total = self.transition.log_prior(parameters) + self.initial.log_prior(parameters["initial"])
-        for name, prior in self.parameter_priors(series).items():
+        for name, prior in priors.items():
             total = total + prior.log_prob(parameters[name]).sum()
         return total
 
@@ -285,8 +314,14 @@ class HMM:
         return ModelCoordinates(self, parameters)
 
     def learned(self, parameters: Mapping[str, Tensor]) -> dict[str, Parameter]:
-        """Every parameter that the program samples, with its constraint, for observations of this shape."""
-        return {**self._moves, **self.initial.parameters(self.codes), **self.declared(parameters)}
+        """Every parameter that is learned, at least in part, with its constraint, for observations of this shape."""
+        declared = self.all_declared(self.emission.event_shape_of({**whole(self.fixed), **parameters}))
+        return {name: one for name, one in declared.items() if name not in whole(self.fixed)}
+
+    def all_declared(self, event_shape: tuple[int, ...]) -> dict[str, Parameter]:
+        """Every parameter that is not known by the structure, for observations of this shape."""
+        emission = self.emission.parameters(event_shape)
+        return {**self._moves, **self.initial.parameters(self.codes), **emission}
 
     def declared(self, parameters: Mapping[str, Tensor]) -> dict[str, Parameter]:
         """The emission's parameters as the family declares them for observations of this shape."""
@@ -294,24 +329,15 @@ class HMM:
 
     def degenerate(self, parameters: Mapping[str, Tensor], series: Sequences) -> str | None:
         """Why a fitted state is no usable law, or the double of another, in plain words; None where all are well."""
-        double = self._double(parameters)
+        double = None if series.labels is not None else double_states(self, parameters)
         if double is not None:
             return f"states {double[0]} and {double[1]} are the same; a start must tell them apart"
         rows = emission_data(self.emission, series).rows
         return self.emission.degenerate(self.emission_parameters(parameters), rows)
 
     def ordered(self, parameters: Parameters, series: Sequences) -> Parameters:
-        """The same model with its states by ascending mean, where the structure does not name them."""
-        if not (self.transition.exchangeable and self.initial.exchangeable) or self.states == 1:
-            return parameters
-        emission = self.emission_parameters(parameters)
-        order = torch.argsort(self.emission.mean(emission).reshape(self.states, -1)[:, 0], stable=True)
-        declared = self.emission.parameters(_event_shape(series))
-        return {
-            "initial": parameters["initial"][relabelled_codes(order, self.memory)],
-            **self.transition.relabelled(parameters, order),
-            **{name: value if declared[name].shared else value[order] for name, value in emission.items()},
-        }
+        """The same model with its states by ascending mean, where neither structure nor labels name them."""
+        return ordered_parameters(self, parameters, series)
 
     def n_parameters(self, event_shape: tuple[int, ...] = ()) -> int:
         """Free parameters, for AIC and BIC."""
@@ -319,23 +345,10 @@ class HMM:
             self.initial.n_parameters(self.codes)
             + self.transition.n_parameters(self.states)
             + self.emission.n_parameters(self.states, event_shape)
+            - (count_fixed(self.all_declared(event_shape), self.fixed, self.states) if self.fixed else 0)
         )
 
     # ---- parts -----------------------------------------------------------------------------------------------------
-
-    def _double(self, parameters: Mapping[str, Tensor]) -> tuple[int, int] | None:
-        """Two states with the same emission and the same moves: a saddle that EM cannot leave, because it treats
-        both alike."""
-        declared = self.declared(self.emission_parameters(parameters))
-        own = [parameters[name].reshape(self.states, -1) for name, spec in declared.items() if not spec.shared]
-        if self.states == 1 or not own or not self.transition.exchangeable:
-            return None
-        rows = torch.cat(own, -1)
-        for i in range(self.states):
-            for j in range(i):
-                if bool(torch.isclose(rows[i], rows[j], rtol=1e-9, atol=0.0).all()):
-                    return j, i
-        return None
 
     def emission_parameters(self, parameters: Mapping[str, Tensor]) -> Parameters:
         """The family's own among all parameters."""
@@ -354,11 +367,13 @@ class HMM:
         self, parameters: Mapping[str, Tensor], series: Sequences, by_sums: bool
     ) -> tuple[Tensor | np.ndarray, np.ndarray | None]:
         """The table (..., R, C) that the chain is scored with, and its index; see `EmissionData.scores`."""
-        table, index = emission_data(self.emission, series).scores(self.emission_parameters(parameters), by_sums)
+        data = emission_data(self.emission, series)
+        labels = labelled_rows(data, series, self.states)
+        table, index = data.scores(self.emission_parameters(parameters), by_sums and labels is None and not self.fixed)
         repeats = self.codes // table.shape[-1]
         if repeats > 1:  # an older state of the code makes no difference to the family
             table = torch.as_tensor(table).repeat((1,) * (table.ndim - 1) + (repeats,))
-        return table, index
+        return (table, index) if labels is None else (labels.table(torch.as_tensor(table)), labels.index)
 
     def _chain(self, initial: Tensor, moves: Mapping[str, Tensor], series: Sequences) -> StateSequence:
         return remembering_chain(self.transition, initial, moves, series, self.states, self.memory)

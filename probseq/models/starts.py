@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from probseq.models.emission_step import emission_data
+from probseq.models.knowledge import agreeing
 from probseq.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def start_parameters(model: HMM, series: Sequences, attempt: int, seed: int) -> 
     data = emission_data(model.emission, series)
     rows = data.rows
     assigned, stay = _assign(model, series, attempt, rng)
+    if series.labels is not None:
+        assigned = agreeing(assigned, series, states)
     codes, size = _codes(assigned, series, states, model.emission.memory), states**model.emission.memory
     scored = data.scored.numpy()
     cell = data.index.astype(np.int64)[scored] * size + codes[scored]

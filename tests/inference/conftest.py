@@ -67,7 +67,7 @@ def make_case(
             model.emission_at(emission, path).sample().expand(torch.Size([len(path), *((width,) if width else ())]))
         )
     observed = torch.from_numpy(np.random.default_rng(seed).random(values.shape) >= missing)
-    series = Sequences(values, torch.tensor(lengths), observed=observed, labels=path)
+    series = Sequences(values, torch.tensor(lengths), observed=observed)
     return Case(model, {"initial": initial, "transition": transition, **emission}, series)
 
 

@@ -1,0 +1,44 @@
+"""Which state is which: states in a canonical order, and states that are one another's double."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from probseq.chains.composite import relabelled_codes
+from probseq.sequences import Sequences
+
+if TYPE_CHECKING:
+    from probseq.models.hmm import HMM
+
+
+def ordered_parameters(model: HMM, parameters: dict[str, Tensor], series: Sequences) -> dict[str, Tensor]:
+    """The same model with its states by ascending mean, where no structure, label or fixed value names them."""
+    exchangeable = model.transition.exchangeable and model.initial.exchangeable and not model.fixed
+    if series.labels is not None or not exchangeable or model.states == 1:
+        return parameters
+    emission = model.emission_parameters(parameters)
+    order = torch.argsort(model.emission.mean(emission).reshape(model.states, -1)[:, 0], stable=True)
+    declared = model.declared(emission)
+    return {
+        "initial": parameters["initial"][relabelled_codes(order, model.memory)],
+        **model.transition.relabelled(parameters, order),
+        **{name: value if declared[name].shared else value[order] for name, value in emission.items()},
+    }
+
+
+def double_states(model: HMM, parameters: Mapping[str, Tensor]) -> tuple[int, int] | None:
+    """Two states with the same emission and the same moves: a saddle that EM cannot leave, treating both alike."""
+    declared = model.declared(model.emission_parameters(parameters))
+    own = [parameters[name].reshape(model.states, -1) for name, spec in declared.items() if not spec.shared]
+    if model.states == 1 or not own or not model.transition.exchangeable or model.fixed:
+        return None
+    rows = torch.cat(own, -1)
+    for i in range(model.states):
+        for j in range(i):
+            if bool(torch.isclose(rows[i], rows[j], rtol=1e-9, atol=0.0).all()):
+                return j, i
+    return None
