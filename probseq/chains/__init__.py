@@ -1,6 +1,8 @@
 """Path distributions and the handlers that sum them out."""
 
 from probseq.chains.chain_evidence import evidence
+from probseq.chains.higher_order_chain import HigherOrderMarkovChain
+from probseq.chains.higher_order_law import HigherOrderTransitions
 from probseq.chains.initial_laws import FixedInitial, FreeInitial, InitialLaw, StationaryInitial
 from probseq.chains.laws import mean_stay, stationary_law
 from probseq.chains.logit_transitions import LogitTransitions
@@ -13,6 +15,7 @@ from probseq.chains.matrix_laws import (
     LeftRightTransitions,
     StickyTransitions,
 )
+from probseq.chains.passage_times import hitting_law, hitting_times, occupancy
 from probseq.chains.path_posterior import posterior
 from probseq.chains.state_posterior import StatePosterior
 from probseq.chains.state_sequence import ChainCounts, StateSequence
@@ -25,6 +28,8 @@ __all__ = [
     "ForbiddenTransitions",
     "FreeInitial",
     "FreeTransitions",
+    "HigherOrderMarkovChain",
+    "HigherOrderTransitions",
     "InitialLaw",
     "LeftRightTransitions",
     "LogitTransitions",
@@ -35,8 +40,11 @@ __all__ = [
     "StickyTransitions",
     "TransitionLaw",
     "evidence",
+    "hitting_law",
+    "hitting_times",
     "marginalize",
     "mean_stay",
+    "occupancy",
     "posterior",
     "stationary_law",
 ]

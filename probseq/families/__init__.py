@@ -9,6 +9,8 @@
 torch.Size([4, 2])
 """
 
+from probseq.families.autoregression import Autoregression
+from probseq.families.deviation_autoregression import DeviationAutoregression
 from probseq.families.family import Family, Parameter, Parameters, Priors
 from probseq.families.gamma import Gamma
 from probseq.families.gaussian import Gaussian
@@ -27,8 +29,10 @@ from probseq.families.zeros import Hurdle, ZeroInflated
 
 __all__ = [
     "NAMES",
+    "Autoregression",
     "Bernoulli",
     "Categorical",
+    "DeviationAutoregression",
     "Family",
     "Gamma",
     "Gaussian",

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from probseq.errors import ModelError
+from probseq.families.autoregression import Autoregression
+from probseq.families.deviation_autoregression import DeviationAutoregression
 from probseq.families.family import Family
 from probseq.families.gamma import Gamma
 from probseq.families.gaussian import Gaussian
@@ -34,6 +36,9 @@ PLAIN: dict[str, type[Family]] = {
         MultivariateGaussian,
     )
 }
+BESIDE: dict[str, type[Family]] = {family.kind: family for family in (Autoregression, DeviationAutoregression)}
+"""Families that see more than the observation itself."""
+
 WRAPPERS: dict[str, type[Hurdle] | type[ZeroInflated] | type[Independent]] = {
     "hurdle": Hurdle,
     "zero-inflated": ZeroInflated,
@@ -60,8 +65,8 @@ def by_name(name: str) -> Family:
 
 
 def _parse(name: str) -> Family | None:
-    if name in PLAIN:
-        return PLAIN[name]()
+    if name in PLAIN | BESIDE:
+        return (PLAIN | BESIDE)[name]()
     for prefix, wrapper in WRAPPERS.items():
         rest = name.removeprefix(f"{prefix}-")
         inner = _parse(rest) if rest != name else None
@@ -81,8 +86,8 @@ def from_json(description: Mapping[str, Any]) -> Family:
     try:
         if kind in WRAPPERS:
             return WRAPPERS[kind](from_json(fields.pop("inner")), **fields)
-        if kind in PLAIN:
-            return PLAIN[kind](**fields)
+        if kind in PLAIN | BESIDE:
+            return (PLAIN | BESIDE)[kind](**fields)
         if kind == Regression.kind:
             return Regression(from_json(fields.pop("inner")), **fields)
     except (KeyError, TypeError) as problem:

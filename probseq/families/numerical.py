@@ -136,7 +136,7 @@ class _Coordinates:
         lead = coordinates.shape[:-1]
         parts = coordinates.split(self.sizes, -1)
         return {
-            name: self.transforms[name](part.reshape(*lead, *shape))
+            name: self.transforms[name](part.reshape((*lead, *shape)))
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
