@@ -1,6 +1,7 @@
 """Path distributions and the handlers that sum them out."""
 
 from probseq.chains.chain_evidence import evidence
+from probseq.chains.durations import DurationLaw, FreeDurations, Geometric, ShiftedNegativeBinomial, ShiftedPoisson
 from probseq.chains.higher_order_chain import HigherOrderMarkovChain
 from probseq.chains.higher_order_law import HigherOrderTransitions
 from probseq.chains.initial_laws import FixedInitial, FreeInitial, InitialLaw, StationaryInitial
@@ -17,23 +18,34 @@ from probseq.chains.matrix_laws import (
 )
 from probseq.chains.passage_times import hitting_law, hitting_times, occupancy
 from probseq.chains.path_posterior import posterior
+from probseq.chains.semi_markov_chain import SemiMarkovChain
+from probseq.chains.semi_markov_posterior import SemiMarkovPosterior
+from probseq.chains.semi_markov_transitions import SemiMarkovTransitions
 from probseq.chains.state_posterior import StatePosterior
 from probseq.chains.state_sequence import ChainCounts, StateSequence
 from probseq.chains.transition_laws import TransitionLaw
 
 __all__ = [
     "ChainCounts",
+    "DurationLaw",
     "FixedInitial",
     "FixedTransitions",
     "ForbiddenTransitions",
+    "FreeDurations",
     "FreeInitial",
     "FreeTransitions",
+    "Geometric",
     "HigherOrderMarkovChain",
     "HigherOrderTransitions",
     "InitialLaw",
     "LeftRightTransitions",
     "LogitTransitions",
     "MarkovChain",
+    "SemiMarkovChain",
+    "SemiMarkovPosterior",
+    "SemiMarkovTransitions",
+    "ShiftedNegativeBinomial",
+    "ShiftedPoisson",
     "StatePosterior",
     "StateSequence",
     "StationaryInitial",

@@ -1,0 +1,154 @@
+"""The law of a hidden semi-Markov path given the data, in states and in segments."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from probseq.chains.state_posterior import StatePosterior
+from probseq.errors import ModelError
+from probseq.kernels import semi_markov
+from probseq.kernels.semi_markov import SemiMarkovLaws
+
+
+class SemiMarkovPosterior(StatePosterior):
+    """p(z | x) of one hidden semi-Markov chain: a `StatePosterior` that also knows segments.
+
+    The moves between steps that it counts include those from a state to itself, within a segment.
+    """
+
+    @cached_property
+    def states(self) -> int:
+        """K."""
+        return int(self.arguments["log_table"].shape[-1])
+
+    @cached_property
+    def log_evidence(self) -> Tensor:
+        """(*batch, N) nats: log p(x_n); -inf where the sequence is impossible."""
+        return self._shaped(semi_markov.evidence(**self.arguments))
+
+    @cached_property
+    def _filter(self) -> tuple[Tensor, Tensor]:
+        filtered, predictive = semi_markov.filtered(**self.arguments)
+        return self._shaped(filtered), self._shaped(predictive)
+
+    @cached_property
+    def smoothed(self) -> Tensor:
+        """(*batch, T, K): p(z_t | x_1:T of its sequence)."""
+        self._require_possible()
+        return self._shaped(semi_markov.smoothed(**self.arguments))
+
+    @cached_property
+    def expected_durations(self) -> Tensor:
+        """(*batch, K, D): expected number of segments by their length, the last entry those of D steps or more."""
+        self._require_possible()
+        counts = semi_markov.expected_counts(**self.arguments)
+        return self._shaped(counts.duration + counts.first)
+
+    @cached_property
+    def expected_transitions(self) -> Tensor:
+        """(*batch, 1, K, K): expected number of moves i -> j from one step to the next."""
+        self._require_possible()
+        moves = self._shaped(semi_markov.expected_counts(**self.arguments).transition)
+        return moves + self._stays(moves.sum(-1), self._inside().sum(-2).unsqueeze(-2))
+
+    @cached_property
+    def pairwise(self) -> Tensor:
+        """(*batch, T, K, K): p(z_t = i, z_{t+1} = j | x); zero at a sequence's last step."""
+        self._require_possible()
+        laws, steps = self.arguments["laws"], int(self.arguments["offsets"][-1])
+        matrices = np.ascontiguousarray(np.repeat(laws.log_transition, steps, axis=1))
+        tables = laws.log_initial, matrices, laws.log_duration, laws.log_first, laws.log_stay, laws.log_leave
+        arguments = self.arguments | {"laws": SemiMarkovLaws(*tables), "transition_index": np.arange(steps)}
+        moves = self._shaped(semi_markov.expected_counts(**arguments).transition)
+        return moves + self._stays(moves.sum(-1), self._inside())
+
+    @cached_property
+    def _viterbi(self) -> tuple[Tensor, Tensor]:
+        paths, log_prob = semi_markov.viterbi(**self.arguments)
+        if np.isneginf(log_prob).any():
+            self._require_possible()
+        return self._current(paths), self._shaped(log_prob)
+
+    def sample(self, draws: int = 1, *, seed: int | torch.Generator) -> Tensor:
+        """(draws, *batch, T) int64 paths from p(z | x), segment by segment from the last.
+
+        Args:
+            draws: number of paths for each set of parameters.
+            seed: an int, or a generator that goes on from where it is.
+        """
+        self._require_possible()
+        generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        rows, steps = self.arguments["log_table"].shape[0], int(self.arguments["offsets"][-1])
+        paths = np.empty((draws, rows, steps), dtype=np.int64)
+        for draw in range(draws):
+            uniforms = torch.rand((rows, steps, 3), generator=generator, dtype=torch.float64)
+            paths[draw] = semi_markov.sample_paths(**self.arguments, uniforms=uniforms.numpy())
+        return torch.from_numpy(paths).reshape((draws, *self.batch, steps))
+
+    def segments(self, path: Tensor | None = None) -> pd.DataFrame:
+        """The segments of a path: columns sequence, start, end and state, one row each.
+
+        `start` and `end` count steps within the sequence from 0, `end` being the first step after the segment.
+
+        Args:
+            path: (T,) int64; None means the Viterbi path of one set of parameters.
+
+        Raises:
+            ModelError: there are several paths.
+        """
+        states = self.viterbi if path is None else path
+        if states.dim() != 1:
+            raise ModelError(
+                f"The segments must be of one path, got shape {tuple(states.shape)}; pass one, such as viterbi[0]."
+            )
+        return segments_of(states, torch.from_numpy(self.arguments["offsets"]))
+
+    @property
+    def most_accurate(self) -> NoReturn:
+        """Not known for durations: use `local`."""
+        raise ModelError(
+            "The most accurate possible path must be asked of a Markov chain, got a semi-Markov one; use local, or "
+            "viterbi."
+        )
+
+    def k_best(self, count: int) -> NoReturn:
+        """Not known for durations: use `sample`."""
+        raise ModelError(
+            "The k best paths must be asked of a Markov chain, got a semi-Markov one; use sample, or viterbi."
+        )
+
+    def _inside(self) -> Tensor:
+        """(*batch, T, K) p(z_t | x) of the steps that another one of the sequence follows, zero at the others."""
+        inside = torch.ones(self.smoothed.shape[-2], dtype=torch.float64)
+        inside[torch.from_numpy(self.arguments["offsets"][1:]) - 1] = 0.0
+        return self.smoothed * inside.unsqueeze(-1)
+
+    def _stays(self, moved: Tensor, inside: Tensor) -> Tensor:
+        """Diagonal matrices of what was in a state and has not moved on."""
+        return torch.diag_embed((inside - moved).clamp_min(0.0))
+
+
+def segments_of(path: Tensor, offsets: Tensor) -> pd.DataFrame:
+    """The runs of equal states of a flat path (T,), sequence by sequence; see `SemiMarkovPosterior.segments`.
+
+    >>> segments_of(torch.tensor([1, 1, 0, 0, 0]), torch.tensor([0, 3, 5]))
+       sequence  start  end  state
+    0         0      0    2      1
+    1         0      2    3      0
+    2         1      0    2      0
+    """
+    values, bounds = path.numpy(), offsets.numpy()
+    begins = np.ones(len(values), dtype=bool)
+    begins[1:] = values[1:] != values[:-1]
+    begins[bounds[:-1][bounds[:-1] < len(values)]] = True
+    start = np.flatnonzero(begins)
+    end = np.append(start[1:], len(values))
+    sequence = np.searchsorted(bounds, start, side="right") - 1
+    columns: dict[str, Any] = {"sequence": sequence, "start": start - bounds[sequence], "end": end - bounds[sequence]}
+    return pd.DataFrame(columns | {"state": values[start]})
