@@ -24,6 +24,7 @@ _HOME = {
     "em": "probseq.inference",
     "marginalize": "probseq.chains",
     "posterior": "probseq.chains",
+    "segment": "probseq.genome",
     "select": "probseq.inference",
     "stationary_law": "probseq.chains",
     "svi": "probseq.inference",
@@ -48,6 +49,7 @@ __all__ = [
     "families",
     "marginalize",
     "posterior",
+    "segment",
     "select",
     "stationary_law",
     "svi",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from probseq.chains import MarkovChain, marginalize, posterior, stationary_law
     from probseq.design import Design, Season
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
+    from probseq.genome import segment
     from probseq.inference import Fit, em, select, svi
     from probseq.models import HMM, MarkovModel, choose_order
     from probseq.sequences import Sequences

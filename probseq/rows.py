@@ -10,12 +10,10 @@ from torch import Tensor
 
 from probseq.context import Context
 from probseq.distinct import Distinct, find_distinct
+from probseq.kmers import MOST_ROWS, find_kmers
 
 if TYPE_CHECKING:
     from probseq.sequences import Sequences
-
-MOST_CODES = 65536
-"""Symbols and their lags are numbered outright up to so many combinations."""
 
 
 def find_rows(series: Sequences, context: Context, partly: bool) -> Distinct:
@@ -29,16 +27,17 @@ def find_rows(series: Sequences, context: Context, partly: bool) -> Distinct:
         context: what stands beside the observation.
         partly: keep partly missing vectors as rows with NaN in the missing entries.
     """
+    if context.lags and not context.design and series.values.dtype == torch.uint8 and series.values.ndim == 1:
+        symbols = len(series.categories) if series.categories is not None else int(series.values.max()) + 1
+        if symbols ** (context.lags + 1) <= MOST_ROWS:
+            gone = None if series.observed is None else ~series.observed.numpy()
+            return find_kmers(series.values.numpy(), gone, series.offsets.numpy(), context.lags, symbols)
     scored = _scored(series, context.lags, partly)
     missing = None if bool(scored.all()) else scored
     values = _with_gaps(series) if partly else series.values
     if not context:
         symbols = None if series.categories is None else len(series.categories)
         return find_distinct(values, missing, symbols)
-    if not context.design and values.dtype == torch.uint8 and values.ndim == 1:
-        found = _coded(series, context.lags, missing)
-        if found is not None:
-            return found
     flat = values.reshape(series.total_steps, -1).double()
     columns = [flat, *(_back(flat, lag) for lag in range(1, context.lags + 1))]
     if not context.design:
@@ -79,20 +78,3 @@ def _with_gaps(series: Sequences) -> Tensor:
         return series.values
     gap = ~observed & observed.any(1, keepdim=True)
     return torch.where(gap, torch.nan, series.values.double()) if bool(gap.any()) else series.values
-
-
-def _coded(series: Sequences, lags: int, scored: Tensor | None) -> Distinct | None:
-    """Symbols and their lags numbered y_t + M y_{t-1} + ..., where that is few numbers."""
-    symbols = len(series.categories) if series.categories is not None else int(series.values.max()) + 1
-    count = symbols ** (lags + 1)
-    if count + 1 > MOST_CODES:
-        return None
-    index = series.values.numpy().astype(np.uint8 if count < 256 else np.uint16)
-    for lag in range(1, lags + 1):
-        index += _back(series.values, lag).numpy().astype(index.dtype) * index.dtype.type(symbols**lag)
-    codes = torch.arange(count)
-    rows = torch.stack([codes // symbols**power % symbols for power in range(lags + 1)], 1).double()
-    if scored is None:
-        return Distinct(rows, index, None, dense=False)
-    index[~scored.numpy()] = count
-    return Distinct(torch.cat([rows, rows[:1]]), index, count, dense=False)

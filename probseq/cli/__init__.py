@@ -1,4 +1,4 @@
-"""The command line: `probseq fit`, `decode`, `forecast`, `simulate`, `report`, `datasets` and `demo`."""
+"""The command line: `probseq fit`, `decode`, `forecast`, `simulate`, `report`, `segment`, `datasets` and `demo`."""
 
 from probseq.cli.main import main
 

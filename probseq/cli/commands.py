@@ -132,6 +132,52 @@ def report(
 
 
 @app.command()
+def segment(
+    file: Annotated[Path, typer.Argument(metavar="FASTA", help="Genome, plain or gzipped, of one or many records.")],
+    states: Annotated[
+        int | None, typer.Option(metavar="K", help="Hidden states; with --labels, those that they name by default.")
+    ] = None,
+    order: Annotated[int, typer.Option(metavar="k", min=0, help="Bases before it that a base depends on.")] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="BED", help="File of segments; the signals go beside it.")
+    ] = Path("segments.bed"),
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Known features: BED, GFF3, or CSV with type, start, end.")
+    ] = None,
+    kinds: Annotated[
+        str, typer.Option(metavar="A,B", help="Kinds of feature that are states, the first where they overlap.")
+    ] = "",
+    strands: Annotated[bool, typer.Option("--strands", help="A state for each kind on either strand.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Bases in no feature are unknown rather than background.")
+    ] = False,
+    training: Annotated[
+        Path | None, typer.Option(metavar="FASTA", help="What the labels are of and the fit is to, if another genome.")
+    ] = None,
+    restarts: Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")] = 5,
+    seed: Seed = 0,
+    fit_bases: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Bases to fit to, spread over a longer genome; 0 is all.")
+    ] = 5_000_000,
+    signals: Annotated[bool, typer.Option("--bedgraph/--no-bedgraph", help="Write each state's probability.")] = True,
+    track: Annotated[bool, typer.Option("--track", help="Begin files with a track line for genome browsers.")] = False,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory to save the fit in.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Cut a genome into segments by composition, or by labelled features; write BED and bedGraph.
+
+    Letters other than A, C, G, T and U are missing. BED counts bases from 0; a score is 1000 times the mean probability
+    of the segment's state. With labels a base in no feature is background and the fit is counting; --partial leaves it
+    unknown, and keeps what is known in the segments too.
+    """
+    from probseq.cli import segmentation
+
+    known = segmentation.Known(labels, kinds, strands, partial, training)
+    options = {"states": states, "order": order, "restarts": restarts, "seed": seed, "fit_bases": fit_bases}
+    return segmentation.run(file, known, out, save, as_json, signals=signals, track=track, **options)
+
+
+@app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One data set; all are listed without.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it as a file.")] = None,

@@ -10,6 +10,7 @@ torch.Size([4, 2])
 """
 
 from probseq.families.autoregression import Autoregression
+from probseq.families.context_symbols import ContextCategorical
 from probseq.families.deviation_autoregression import DeviationAutoregression
 from probseq.families.family import Family, Parameter, Parameters, Priors
 from probseq.families.gamma import Gamma
@@ -33,6 +34,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "DeviationAutoregression",
+    "ContextCategorical",
     "Family",
     "Gamma",
     "Gaussian",

@@ -8,6 +8,7 @@ from typing import Any
 
 from probseq.errors import ModelError
 from probseq.families.autoregression import Autoregression
+from probseq.families.context_symbols import ContextCategorical
 from probseq.families.deviation_autoregression import DeviationAutoregression
 from probseq.families.family import Family
 from probseq.families.gamma import Gamma
@@ -36,7 +37,9 @@ PLAIN: dict[str, type[Family]] = {
         MultivariateGaussian,
     )
 }
-BESIDE: dict[str, type[Family]] = {family.kind: family for family in (Autoregression, DeviationAutoregression)}
+BESIDE: dict[str, type[Family]] = {
+    family.kind: family for family in (Autoregression, ContextCategorical, DeviationAutoregression)
+}
 """Families that see more than the observation itself."""
 
 WRAPPERS: dict[str, type[Hurdle] | type[ZeroInflated] | type[Independent]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,32 @@ class Features:
                     f" in {self.source}; is it of another version of the sequence?"
                 )
 
+    def of(self, kinds: Sequence[str]) -> Features:
+        """Those of these kinds."""
+        return self._taken(np.array([kind in kinds for kind in self.kinds.tolist()]))
+
+    def stranded(self) -> Features:
+        """The same with the strand as a part of each kind: "exon+" and "exon-".
+
+        Raises:
+            DataError: if the strand of one is not known.
+        """
+        unknown = np.flatnonzero(self.strands == ".")
+        if len(unknown):
+            start = int(self.starts[unknown[0]])
+            raise DataError(
+                f"a feature must have the strand + or - to tell strands apart, got none for {self.kinds[unknown[0]]!r}"
+                f" at base {start + 1} in {self.source}; give it, or do not tell strands apart."
+            )
+        return replace(self, kinds=self.kinds + self.strands)
+
     def on(self, record: str) -> Features:
         """Those of one record."""
-        here = (self.records == record) | (self.records == "")
-        fields = (self.records, self.starts, self.ends, self.kinds, self.strands)
-        return Features(*(field[here] for field in fields), source=self.source)
+        return self._taken((self.records == record) | (self.records == ""))
+
+    def _taken(self, chosen: np.ndarray) -> Features:
+        fields = ("records", "starts", "ends", "kinds", "strands")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in fields})
 
     def labels(self, record: str, length: int, kinds: Sequence[str], elsewhere: int) -> np.ndarray:
         """(length,) int64: the place in `kinds` of the feature over each base, the first where there are several.

@@ -50,7 +50,8 @@ def run_range(climber, log_initial, log_transition, log_table, offsets, indices,
     back, delta = np.empty(segment * width * climber[1], np.uint8), np.empty(width)
     kept = np.empty(((end - start + segment - 1) // segment, width))
     law = log_initial[0, 0]
-    tables = (law.size, padded(width, log_transition[0]), log_table[0].ravel()) + indices
+    tables = (law.size, padded(width, log_transition[0]), log_table[0].ravel())
+    tables = tables + indices[:4] + (indices[4], indices[4].shape[1])
     bounds = start, end, segment
     value = climb_segments(climber, bounds, law, tables, kept, delta, back)
     if not value > -np.inf:

@@ -46,7 +46,7 @@ def smoothed_blocks(
         table.shape[0] != 1
         or moves.shape[:2] != (1, 1)
         or len(np.asarray(offsets)) != 2
-        or rows.shape[:1] != (np.asarray(offsets)[-1],)
+        or rows.shape != (np.asarray(offsets)[-1],)
         or transition_index is not None
     ):
         raise ValueError(
