@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from probseq.io.bed import IntervalFile, bed_lines, bed_track, bedgraph_track, c
 from probseq.io.fasta import read_records
 from probseq.io.writing import check_writable
 from probseq.models import HMM
+from probseq.sequences import Sequences
 
 FIT_BASES = 5_000_000
 
@@ -106,9 +107,9 @@ def segment(
     priors = True if known is not None or not data.whole else None
     fit = em(model, data.series, priors=priors, restarts=restarts, seed=seed, progress=progress)
     fitted = time.perf_counter()
-    names = (*data.names, *(f"state{k}" for k in range(len(data.names), model.states)))
-    strands = (*data.strands, *"." * (model.states - len(data.strands)))
-    records, files = _read(fit, Path(genome), place, (names, strands), (signals, track), say)
+    names, strands = data.words(model.states)
+    stretches = (data.labelled(record) if training is None else record for record in read_records(genome))
+    records, files = _read(fit, (Path(genome).name, stretches), place, (names, strands), (signals, track), say)
     return Segmentation(
         fit=fit,
         names=names,
@@ -160,24 +161,32 @@ def _count(states: int | None, data: Training, known: Annotation | None) -> int:
 
 def _read(
     fit: Fit,
-    genome: Path,
+    genome: tuple[str, Iterable[Sequences]],
     out: Path | None,
     words: tuple[tuple[str, ...], tuple[str, ...]],
     wanted: tuple[bool, bool],
     say: Callable[[str], None],
 ) -> tuple[dict[str, RecordSegments], tuple[Path, ...]]:
-    """Segments of every record, and the files written; words: names and strands; wanted: signals, track lines."""
-    (names, strands), (signals, track) = words, wanted
+    """Segments of every record, and the files written.
+
+    Args:
+        fit: the model.
+        genome: its name, and its records.
+        out: the BED file.
+        words: names and strands of the states.
+        wanted: whether to write signals, and track lines.
+        say: is told what is done.
+    """
+    (title, series), (names, strands), (signals, track) = genome, words, wanted
     records: dict[str, RecordSegments] = {}
     paths = [] if out is None else [out, *(signal_path(out, name) for name in names if signals)]
     with ExitStack() as stack:
         files: list[IntervalFile] = []
         for number, path in enumerate(paths):
-            title = genome.name if number == 0 else f"{genome.name} {names[number - 1]}"
-            about = f"{len(names)} states of {genome.name}" if number == 0 else f"probability of {names[number - 1]}"
-            line = (bedgraph_track if number else bed_track)(title, about) if track else ""
+            about = f"probability of {names[number - 1]}" if number else f"{len(names)} states"
+            line = (bedgraph_track if number else bed_track)(f"{title}, {about}", about) if track else ""
             files.append(stack.enter_context(interval_file(path, line)))
-        for record in read_records(genome):
+        for record in series:
             name = str(record.ids[0])
             check_record_name(name)
             found = records[name] = read_record(fit, record, files[1:])

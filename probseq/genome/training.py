@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,27 @@ class Training:
         names: of the states that have one, in the order of their numbers.
         strands: "+", "-" or "." of each of these.
         whole: whether it is all of the genome.
+        known: where the features leave other bases open, those that stay what they are when the genome is read.
     """
 
     series: Sequences
     names: tuple[str, ...] = ()
     strands: tuple[str, ...] = ()
     whole: bool = True
+    known: Features | None = None
+
+    def words(self, states: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names and strands of so many states: those that have none are called by their numbers."""
+        more = range(len(self.names), states)
+        return (*self.names, *(f"state{k}" for k in more)), (*self.strands, *("." for _ in more))
+
+    def labelled(self, record: Sequences) -> Sequences:
+        """A record of the genome, with what stays known of it."""
+        name = str(record.ids[0])
+        if self.known is None or not len(self.known.on(name).starts):
+            return record
+        labels = self.known.labels(name, record.total_steps, self.names, -1)
+        return replace(record, labels=torch.from_numpy(labels))
 
 
 @dataclass(frozen=True)
@@ -134,7 +149,7 @@ def annotated_records(genome: str | Path, annotation: Annotation) -> Training:
             f"every state must be seen at least once, got none of {missing!r}; it lies wholly under kinds named before"
             " it: change their order, or leave it out."
         )
-    return Training(series, names, strands)
+    return Training(series, names, strands, known=features if annotation.partial else None)
 
 
 def reverse_complement(series: Sequences, opposite: Sequence[int]) -> Sequences:

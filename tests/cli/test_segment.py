@@ -104,3 +104,31 @@ def test_refusals_are_one_line(row: str, genes: Path, run: Callable) -> None:
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
     assert done.err.startswith("probseq: ") and said in done.err and "Traceback" not in done.err
     assert sorted(path.name for path in genes.iterdir()) == before
+
+
+def test_labels_in_three_formats(run: Callable, genes: Path) -> None:
+    found = []
+    for labels in ("x.csv", "x.bed", "x.gff3"):
+        done = run("segment", "dna.fa", "--labels", labels, "--order", "1", "--no-bedgraph", "--json")
+        assert (done.code, done.err) == (0, ""), done.err
+        found.append(json.loads(done.out))
+        assert [state["name"] for state in found[-1]["segment_states"]] == ["exon", "background"]
+    assert found[0]["log_likelihood"] == found[1]["log_likelihood"] == found[2]["log_likelihood"]
+    rows = check_bed(Path("segments.bed").read_text(), {"one": 20_000, "other": 10})
+    assert sum(row[3] == "exon" for row in rows) == pytest.approx(40, abs=4)
+
+
+def test_strands_training_and_partial(run: Callable, genes: Path) -> None:
+    Path("new.fa").write_text(">new\n" + "AATTA" * 50 + "GGCGC" * 20 + "TTATA" * 50 + "\n")
+    options = ("--labels", "x.bed", "--strands", "--training", "dna.fa", "--out", "new.bed")
+    done = run("segment", "new.fa", *options)
+    assert done.code == 0 and "1 record, 600 bases" in done.out, done.err
+    assert {path.name for path in genes.glob("new.*")} >= {"new.exon+.bedGraph", "new.exon-.bedGraph"}
+    done = run("segment", "dna.fa", "--labels", "x.gff3", "--kinds", "exon", "--partial", "--states", "2", "--json")
+    found = json.loads(done.out)
+    assert [state["name"] for state in found["segment_states"]] == ["exon", "state1"]
+    rows = check_bed(Path("segments.bed").read_text(), {"one": 20_000, "other": 10})
+    exons = [(int(row[1]), int(row[2])) for row in rows if row[3] == "exon"]
+    for line in Path("x.bed").read_text().splitlines():
+        start, end = map(int, line.split("\t")[1:3])
+        assert any(a <= start and end <= b for a, b in exons)  # known bases stay
