@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,6 +232,19 @@ class MarkovFit:
     ) -> Tensor:
         """(steps,) P(a symbol of the target comes for the first time at the h-th next step); `start` as above."""
         return passage_times.hitting_law(self.transition, self._target(target), self._start(start), steps)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the fit as JSON and safetensors into a directory (made if need be); all of it or nothing."""
+        from probseq.models.markov_storage import save
+
+        return save(self, directory)
+
+    @staticmethod
+    def load(directory: str | Path) -> MarkovFit:
+        """Read a fit; its scores are bit-equal to those of the fit that was saved."""
+        from probseq.models.markov_storage import load
+
+        return load(directory)
 
     # ---- parts -----------------------------------------------------------------------------------------------------
 

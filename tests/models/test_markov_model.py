@@ -16,7 +16,7 @@ from pyro import poutine
 
 from probseq import DataError, MarkovModel, ModelError, Sequences, choose_order, datasets
 from probseq.kernels import ngrams as counting
-from probseq.models import KneserNey, MaximumLikelihood, PosteriorMean, WittenBell
+from probseq.models import KneserNey, MarkovFit, MaximumLikelihood, PosteriorMean, WittenBell
 
 EXACT = 1e-9  # sums of at most a few hundred logarithms in double precision
 
@@ -303,6 +303,24 @@ def test_simulation_repeats_and_has_the_frequencies_of_the_law():
 def test_generated_text_goes_on_from_a_start():
     fit = MarkovModel(3, smoothing=MaximumLikelihood()).fit(Sequences.from_text(text="hello world, " * 5))
     assert fit.generate(8, seed=0, start="hello wo") == "rld, hel"
+
+
+@pytest.mark.parametrize("smoothing", [PosteriorMean(), MaximumLikelihood(), WittenBell(), KneserNey(0.4)])
+def test_saved_and_loaded(smoothing, tmp_path):
+    series = Sequences.from_text(text="abracadabra, abracadabra")
+    fit = MarkovModel(2, 0.3, smoothing, given=3).fit(series)
+    again = MarkovFit.load(fit.save(tmp_path / "fit"))
+    assert again.model == fit.model and again.categories == fit.categories
+    assert torch.equal(again.log_prob(series), fit.log_prob(series))
+    assert (again.bic, again.log_evidence) == (fit.bic, fit.log_evidence)
+
+
+def test_what_is_no_saved_fit_is_refused(tmp_path):
+    with pytest.raises(DataError, match="A saved fit must be whole"):
+        MarkovFit.load(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="must be saved in a directory that can be written"):
+        MarkovModel(1).fit(ragged()).save(tmp_path / "file")
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
