@@ -49,7 +49,11 @@ def fit(
     file: Data,
     states: Annotated[str, typer.Option(metavar="K|K1:K2", help="Hidden states; BIC chooses from a range.")],
     family: Annotated[
-        str, typer.Option(metavar="NAME", help="Law of an observation: gaussian, poisson, hurdle-gamma, ...")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Law of an observation: gaussian, poisson, hurdle-gamma, von-mises, ...; a,b for columns.",
+        ),
     ],
     column: Annotated[
         list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="Column of values; repeat for several.")

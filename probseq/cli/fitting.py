@@ -51,18 +51,20 @@ class Search:
         """Whether there is something to choose."""
         return ":" in self.states
 
-    def models(self) -> list[HMM]:
-        """One for each number of states."""
+    def models(self, columns: tuple[str, ...] = ()) -> list[HMM]:
+        """One for each number of states; a product takes the names of its columns, where those can be names."""
         initial = initial_laws.StationaryInitial() if self.stationary else initial_laws.FreeInitial()
         family = families.by_name(self.family)
+        if isinstance(family, families.Product) and all(name.isidentifier() for name in columns):
+            family = families.Product(family.families, columns) if len(columns) == len(family.families) else family
         return [HMM(k, family, initial=initial) for k in parse_states(self.states)]
 
     def run(self, series: Sequences) -> Selection:
         """Fit them all."""
         options: dict[str, Any] = {"restarts": self.restarts, "seed": self.seed, "progress": sys.stderr.isatty()}
         if self.method == "em":
-            return select(self.models(), series, method=em, priors=self.priors or None, **options)
-        return select(self.models(), series, method=svi, **options)
+            return select(self.models(series.columns), series, method=em, priors=self.priors or None, **options)
+        return select(self.models(series.columns), series, method=svi, **options)
 
 
 def run(file: Path, source: Source, search: Search, out: Path | None, as_json: bool) -> int:

@@ -140,6 +140,17 @@ class Family(ABC):
     def mean(self, parameters: Parameters) -> Tensor:
         """(K, *event): expected observation of each state."""
 
+    def average(self, parameters: Parameters, weights: Tensor) -> Tensor:
+        """(H, *event): the mean of a mixture of states and draws; of angles, the mean direction.
+
+        Args:
+            parameters: each (S, K, *shape), S draws; shared ones (S, *shape).
+            weights (S, H, K): of the states in each of H mixtures, adding up to one for every draw.
+        """
+        draws = weights.shape[0]
+        mean = torch.stack([self.mean({name: value[s] for name, value in parameters.items()}) for s in range(draws)])
+        return torch.einsum("shk,sk...->h...", weights, mean) / draws
+
     def mean_beside(self, parameters: Parameters, context: Tensor) -> Tensor:
         """(..., R, K, *event): expected observation of each state beside each context row (R, W - D); for forecasts.
 

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probseq.errors import DataError, ModelError
+from probseq.families import bernoulli_vectors, missing_entries
 from probseq.families.family import Family, Parameter, Parameters, Priors, real, step_name
+from probseq.families.symbols import Bernoulli, beta_mode
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Independent(Family):
 
     kind = "independent"
     event_dim = 1
+    partly_missing = True
 
     inner: Family
 
@@ -66,25 +69,34 @@ class Independent(Family):
         return self.inner.n_parameters(states) * event_shape[0]
 
     def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
-        return self.inner.distribution(**parameters).to_event(1)
+        one = self.inner.distribution(**parameters)
+        return missing_entries.PartlyObserved(one.to_event(1), missing_entries.score_by_entry, one.support)
 
     def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
+        if isinstance(self.inner, Bernoulli):
+            return bernoulli_vectors.table(values, parameters["probability"])
         columns = enumerate(values.unbind(-1))
-        return sum(self.inner.log_prob(column, self._column(parameters, d)) for d, column in columns)  # type: ignore
+        return sum(column_table(self.inner, x, self._column(parameters, d)) for d, x in columns)  # type: ignore
 
     def mean(self, parameters: Parameters) -> Tensor:
         return self.inner.mean(parameters)
+
+    def average(self, parameters: Parameters, weights: Tensor) -> Tensor:
+        size = next(iter(self.parameters((1,)).values())).shape
+        columns = next(iter(parameters.values())).shape[-len(size)]
+        return torch.stack([self.inner.average(self._column(parameters, d), weights) for d in range(columns)], -1)
 
     def variance(self, parameters: Parameters) -> Tensor:
         return self.inner.variance(parameters)
 
     def priors(self, values: Tensor) -> dict[str, TorchDistributionMixin]:
         """Those of the inner family on each column."""
-        columns = [self.inner.priors(column) for column in values.unbind(-1)]
+        columns = [self.inner.priors(column[present(column)]) for column in values.unbind(-1)]
         return {name: _stack([priors[name] for priors in columns]) for name in columns[0]}
 
     def expected_log_prob(self, values: Tensor, weights: Tensor) -> Callable[[Parameters], Tensor]:
-        columns = [self.inner.expected_log_prob(column, weights) for column in values.unbind(-1)]
+        seen = [present(column) for column in values.unbind(-1)]
+        columns = [self.inner.expected_log_prob(values[one, d], weights[one]) for d, one in enumerate(seen)]
 
         def objective(parameters: Parameters) -> Tensor:
             return torch.stack([one(self._column(parameters, d)) for d, one in enumerate(columns)]).sum(0)
@@ -92,18 +104,32 @@ class Independent(Family):
         return objective
 
     def maximise(self, values: Tensor, weights: Tensor, current: Parameters) -> dict[str, Tensor]:
-        return self._each(current, lambda d, here: self.inner.maximise(values[:, d], weights, here))
+        if isinstance(self.inner, Bernoulli):
+            ones, total = bernoulli_vectors.counts(values, weights)
+            return {"probability": bernoulli_vectors.share(ones, total, current["probability"])}
+
+        def column(d: int, here: Parameters) -> dict[str, Tensor]:
+            seen = present(values[:, d])
+            return self.inner.maximise(values[seen, d], weights[seen], here)
+
+        return self._each(current, column)
 
     def maximise_posterior(
         self, values: Tensor, weights: Tensor, current: Parameters, priors: Priors
     ) -> dict[str, Tensor]:
+        if isinstance(self.inner, Bernoulli):
+            ones, total = bernoulli_vectors.counts(values, weights)
+            mode = beta_mode(ones, total, getattr(priors.get("probability"), "base_dist", None))
+            return (
+                super().maximise_posterior(values, weights, current, priors) if mode is None else {"probability": mode}
+            )
         columns = {name: _unstack(prior, values.shape[-1]) for name, prior in priors.items()}
         if any(not one for one in columns.values()):
             return super().maximise_posterior(values, weights, current, priors)
 
         def column(d: int, here: Parameters) -> dict[str, Tensor]:
-            own = {name: one[d] for name, one in columns.items()}
-            return self.inner.maximise_posterior(values[:, d], weights, here, own)
+            own, seen = {name: one[d] for name, one in columns.items()}, present(values[:, d])
+            return self.inner.maximise_posterior(values[seen, d], weights[seen], here, own)
 
         return self._each(current, column)
 
@@ -143,7 +169,7 @@ class Independent(Family):
 
     def _first_reason(self, judge: Callable[..., str | None], parameters: Parameters, values: Tensor) -> str | None:
         for d, column in enumerate(real(values).unbind(-1)):
-            reason = judge(self._column(parameters, d), column)
+            reason = judge(self._column(parameters, d), column[present(column)])
             if reason:
                 return f"in column {d}, {reason}"
         return None
@@ -156,8 +182,25 @@ class Independent(Family):
         return {"family": self.kind, "inner": self.inner.to_json()}
 
 
+def present(column: Tensor) -> Tensor:
+    """(R,) bool: rows of one column that are not missing."""
+    return ~column.isnan() if column.is_floating_point() else torch.ones_like(column, dtype=torch.bool)
+
+
+def column_table(family: Family, column: Tensor, parameters: Parameters) -> Tensor:
+    """(..., R, K): the table of one column (R,), zero where it is missing."""
+    seen = present(column)
+    if bool(seen.all()):
+        return family.log_prob(column, parameters)
+    table = family.log_prob(column[seen], parameters)
+    return table.new_zeros(*table.shape[:-2], len(column), table.shape[-1]).index_copy(-2, seen.nonzero()[:, 0], table)
+
+
 def _stack(priors: list[TorchDistributionMixin]) -> TorchDistributionMixin:
     """Priors of one kind as a single law of the vector of their values."""
+    if isinstance(priors[0], dist.Independent):
+        depth = priors[0].reinterpreted_batch_ndims
+        return _stack([prior.base_dist for prior in priors]).base_dist.to_event(depth + 1)  # type: ignore
     kind: Any = type(priors[0])
     stacked = {name: torch.stack([getattr(prior, name) for prior in priors]) for name in kind.arg_constraints}
     return kind(**stacked).to_event(1)

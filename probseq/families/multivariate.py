@@ -4,6 +4,9 @@ With N_k = sum_r w[r, k], means m_k and scatter matrices S_k = sum_r w[r, k] (x_
 is S_k / N_k (full), sum_k S_k / sum_k N_k (tied), the diagonal of S_k over N_k (diagonal), or the mean of that one
 (spherical).
 
+Entries may be missing one by one: the density is then the marginal one, and an M-step completes them first
+(`probseq.families.missing_entries`).
+
 Default priors: loc ~ Normal in each column; a full or tied covariance ~ inverse Wishart (D + 2 degrees of freedom, as
 in Fraley & Raftery 2007), said through its Cholesky factor; standard deviations ~ InverseGamma(2, spread / 2). The
 posterior mode given loc is in closed form, that of loc given the covariance too; they alternate on N, m and S alone.
@@ -11,6 +14,7 @@ posterior mode given loc is in closed form, that of loc given the covariance too
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +26,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probseq.errors import DataError, ModelError
-from probseq.families import checking, numerical, scale
+from probseq.families import checking, missing_entries, numerical, scale
 from probseq.families.family import Family, Parameter, Parameters, Priors, amount, empty, real, step_name
 from probseq.families.gaussian import LOG_ROOT_TAU, PRIOR_SHAPE
 from probseq.families.inverse_wishart import InverseWishartCholesky, cholesky_factor
@@ -52,6 +56,7 @@ class MultivariateGaussian(Family):
 
     kind = "multivariate-gaussian"
     event_dim = 1
+    partly_missing = True
     covariance: str = "full"
 
     def __post_init__(self) -> None:
@@ -83,12 +88,17 @@ class MultivariateGaussian(Family):
     def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
         loc = parameters["loc"]
         if self._triangular:
-            return dist.MultivariateNormal(loc, scale_tril=parameters["scale_tril"])
+            whole = dist.MultivariateNormal(loc, scale_tril=parameters["scale_tril"])
+            score = missing_entries.score_by_pattern(missing_entries.gaussian_marginal)
+            return missing_entries.PartlyObserved(whole, score, constraints.real)
         width = parameters["scale"]
-        return dist.Normal(loc, width if self.covariance == "diagonal" else width.unsqueeze(-1)).to_event(1)
+        whole = dist.Normal(loc, width if self.covariance == "diagonal" else width.unsqueeze(-1)).to_event(1)
+        return missing_entries.PartlyObserved(whole, missing_entries.score_by_entry, constraints.real)
 
     def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
         values = real(values)
+        if bool(values.isnan().any()):
+            return self._partly_missing(values, parameters)
         centre = values.detach().mean(0)  # taken off first: whitening a large common offset would cost digits
         loc = parameters["loc"] - centre
         whiten, log_volume = self._whitening(parameters, loc)
@@ -104,6 +114,20 @@ class MultivariateGaussian(Family):
         blocks = (values - centre).split(max(1024, BLOCK // loc.shape[-2:].numel()))
         table = torch.cat([squares(rows) for rows in blocks], -2)
         return torch.add(-log_volume.unsqueeze(-2), table, alpha=-0.5)
+
+    def _partly_missing(self, values: Tensor, parameters: Parameters) -> Tensor:
+        """The table of the marginal law, pattern by pattern of what is there."""
+        parts, order = [], []
+        for rows, columns in missing_entries.patterns(values):
+            loc = parameters["loc"].index_select(-1, columns)
+            shape = {"scale": parameters["scale"]} if self.covariance == "spherical" else {}
+            if self._triangular:
+                shape = {"scale_tril": missing_entries.marginal_factor(parameters["scale_tril"], columns)}
+            elif self.covariance == "diagonal":
+                shape = {"scale": parameters["scale"].index_select(-1, columns)}
+            parts.append(self.log_prob(values[rows][:, columns], {"loc": loc, **shape}))
+            order.append(rows)
+        return torch.cat(parts, -2).index_select(-2, torch.cat(order).argsort())
 
     def _whitening(self, parameters: Parameters, loc: Tensor) -> tuple[Tensor, Tensor]:
         """Inverse scales (..., K, D) or Cholesky factors (..., K or 1, D, D), and log volumes (..., K or 1)."""
@@ -136,8 +160,8 @@ class MultivariateGaussian(Family):
         if values.shape[0] == 0:
             values = values.new_zeros(1, values.shape[-1])
         width = scale.spread(values)
-        reach = (values.amax(0) - values.amin(0)).maximum(width)
-        loc = dist.Normal(values.mean(0), reach).to_event(1)
+        range_ = values.nan_to_num(nan=-math.inf).amax(0) - values.nan_to_num(nan=math.inf).amin(0)
+        loc = dist.Normal(values.nanmean(0).nan_to_num(nan=0.0), range_.maximum(width)).to_event(1)
         if self._triangular:
             df = width.new_tensor(len(width) + 2.0)
             return {"loc": loc, "scale_tril": InverseWishartCholesky(df, torch.diag(width / 2))}
@@ -148,10 +172,24 @@ class MultivariateGaussian(Family):
         return {"loc": loc, "scale": scale.InverseGamma(torch.full_like(typical, PRIOR_SHAPE), typical / 2)}
 
     def expected_log_prob(self, values: Tensor, weights: Tensor) -> Callable[[Parameters], Tensor]:
-        return self._likelihood(self._sums(real(values), weights))
+        if bool(real(values).isnan().any()):
+            return super().expected_log_prob(values, weights)
+        return self._likelihood(scatter(real(values), weights, full=self._triangular))
 
-    def _sums(self, values: Tensor, weights: Tensor) -> Scatter:
-        return scatter(values, weights, full=self._triangular)
+    def _sums(self, values: Tensor, weights: Tensor, current: Parameters) -> Scatter:
+        """The sums of the rows, missing entries completed at the current parameters."""
+        if not bool(values.isnan().any()):
+            return scatter(values, weights, full=self._triangular)
+        loc, total = current["loc"], weights.sum(0)
+        if self._triangular:
+            tril = current["scale_tril"].expand(*loc.shape, loc.shape[-1])
+            first, second = missing_entries.completed(values, weights, loc, tril)
+        else:
+            width = current["scale"] if self.covariance == "diagonal" else current["scale"].unsqueeze(-1)
+            first, second = missing_entries.completed_by_column(values, weights, loc, width.expand(loc.shape))
+        offset = first / torch.where(empty(total), 1.0, total).unsqueeze(-1)
+        outer = offset.unsqueeze(-1) * offset.unsqueeze(-2) if self._triangular else offset.square()
+        return Scatter(total, loc + offset, second - total.reshape(-1, *[1] * (outer.dim() - 1)) * outer)
 
     def _likelihood(self, sums: Scatter) -> Callable[[Parameters], Tensor]:
         def objective(parameters: Parameters) -> Tensor:
@@ -164,15 +202,15 @@ class MultivariateGaussian(Family):
 
     def maximise(self, values: Tensor, weights: Tensor, current: Parameters) -> dict[str, Tensor]:
         values = real(values)
-        sums, width = self._sums(values, weights), scale.spread(values)
+        sums, width = self._sums(values, weights, current), scale.spread(values)
         declared = self.parameters(self._event_shape(values))
         weighted = ~empty(sums.total)
         safe = torch.where(weighted, sums.total, 1.0).unsqueeze(-1)
         if self.covariance == "full":
-            shape = {"scale_tril": _cholesky(sums.scatter / safe.unsqueeze(-1), width)}
+            shape = {"scale_tril": bounded_factor(sums.scatter / safe.unsqueeze(-1), width)}
         elif self.covariance == "tied":
             pooled = sums.scatter.sum(0) / sums.total.sum().clamp(min=1e-250)
-            shape = {"scale_tril": _cholesky(pooled, width)}
+            shape = {"scale_tril": bounded_factor(pooled, width)}
         elif self.covariance == "diagonal":
             shape = {"scale": (sums.scatter / safe).sqrt().maximum(FLOOR * width)}
         else:
@@ -189,7 +227,7 @@ class MultivariateGaussian(Family):
     ) -> dict[str, Tensor]:
         if not self._conjugate(priors):
             return super().maximise_posterior(values, weights, current, priors)
-        sums = self._sums(real(values), weights)
+        sums = self._sums(real(values), weights, current)
         declared = self.parameters(self._event_shape(values))
         likelihood = self._likelihood(sums)
 
@@ -324,7 +362,7 @@ def _about(sums: Scatter, loc: Tensor) -> Tensor:
     return sums.scatter + sums.total[:, None, None] * (offset.unsqueeze(-1) * offset.unsqueeze(-2))
 
 
-def _cholesky(covariance: Tensor, width: Tensor) -> Tensor:
+def bounded_factor(covariance: Tensor, width: Tensor) -> Tensor:
     """Cholesky factor of covariances (..., D, D), none of whose directions is narrower than the floor.
 
     Raising the small eigenvalues, in units of the columns' spreads (D,), is the ML estimate under that bound.

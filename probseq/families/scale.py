@@ -31,7 +31,12 @@ class InverseGamma(dist.InverseGamma):
 
 
 def spread(values: Tensor) -> Tensor:
-    """Standard deviation over the first axis; for constant data the size of the constant; for zeros or no rows, one."""
+    """Standard deviation over the first axis; for constant data the size of the constant; for zeros or no rows, one.
+
+    Missing entries of vectors, NaN, are left out.
+    """
+    if values.dim() == 2 and bool(values.isnan().any()):
+        return torch.stack([spread(column[~column.isnan()]) for column in values.unbind(1)])
     if values.shape[0] == 0:
         return values.new_ones(values.shape[1:])
     deviation = (values - values.mean(0)).square().mean(0).sqrt()

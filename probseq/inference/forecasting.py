@@ -152,8 +152,7 @@ def _means(
         shares = torch.einsum("shk,skm->hm", weights, emission["probabilities"]) / weights.shape[0]
         names = categories or tuple(str(code) for code in range(shares.shape[1]))
         return {f"p({name})": shares[:, code].numpy() for code, name in enumerate(names)}
-    mean = torch.stack([model.emission.mean(_draw(emission, s)) for s in range(weights.shape[0])])
-    if mean.dim() == 2:
-        return {"mean": torch.einsum("shk,sk->h", weights, mean).numpy() / weights.shape[0]}
-    joint = torch.einsum("shk,skd->hd", weights, mean).numpy() / weights.shape[0]
-    return {f"mean_{name}": joint[:, column] for column, name in enumerate(columns)}
+    mean = model.emission.average(emission, weights).numpy()
+    if mean.ndim == 1:
+        return {"mean": mean}
+    return {f"mean_{name}": mean[:, column] for column, name in enumerate(columns)}

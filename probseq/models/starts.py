@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SOFTENING = 0.2  # the share of each step that is spread evenly over the states
 SAMPLE = 20_000  # steps that clustering looks at
+OUTLIERS = 0.01  # of the steps; a group of fewer is no regime of a deterministic start
 MOST_LEAVE = 0.9  # the chance of leaving a state in a start
 
 
@@ -137,4 +138,12 @@ def _clusters(features: np.ndarray, states: int, rng: np.random.Generator | None
     else:  # different values, or states would start, and stay, the same
         sample = np.unique(sample, axis=0)
         centres = sample[chooser.choice(len(sample), states, replace=len(sample) < states)]
-    return vq(features, centres)[0].astype(np.int64)
+    groups = vq(features, centres)[0].astype(np.int64)
+    few = np.bincount(groups, minlength=states).min() < OUTLIERS * len(features)
+    if rng is None and few and not _ranked(features):  # a centre was spent on an outlier or two: look at ranks instead
+        return _clusters(np.column_stack([_average_rank(column) for column in features.T]), states, None)
+    return groups
+
+
+def _ranked(features: np.ndarray) -> bool:
+    return bool((features >= 0).all() and (features < 1).all())

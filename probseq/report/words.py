@@ -289,5 +289,7 @@ def _parameter_texts(fit: Fit, series: Sequences, state: int) -> dict[str, str]:
         elif name == "probabilities" and series.categories is not None and value.dim() == 1 and len(value) <= 8:
             texts |= {f"p({symbol})": number(float(v)) for symbol, v in zip(series.categories, value, strict=True)}
         elif value.dim() == 1 and len(value) <= 6:
-            texts |= {f"{name}[{column}]": number(float(v)) for column, v in zip(series.columns, value, strict=False)}
+            by_column = len(value) == len(series.columns) and name != "weights"
+            labels = series.columns if by_column else range(len(value))
+            texts |= {f"{name}[{label}]": number(float(v)) for label, v in zip(labels, value, strict=True)}
     return texts

@@ -105,6 +105,25 @@ def mvn(x, p):
     return stats.multivariate_normal.logpdf(x, p["loc"], covariance)
 
 
+def mixture(inner: Callable) -> Callable:
+    """log p of a mixture: one component at a time, its parameters those with a component axis."""
+
+    def log_prob(x, p):
+        parts = []
+        for m, weight in enumerate(p["weights"]):
+            one = {n: v if n == "scale_tril" else v[m] for n, v in p.items() if n != "weights"}
+            parts.append(np.log(weight) + inner(x, one))
+        return np.logaddexp.reduce(parts)
+
+    return log_prob
+
+
+def product(x, p):
+    parts = {c: {n.removeprefix(f"{c}_"): v for n, v in p.items() if n.startswith(c)} for c in ("heat", "rain", "wind")}
+    wind = stats.vonmises.logpdf(x[..., 2], parts["wind"]["concentration"], parts["wind"]["loc"])
+    return gaussian(x[..., 0], parts["heat"]) + hurdle(gamma)(x[..., 1], parts["rain"]) + wind
+
+
 LOCS = t([0.3, -1.0], [2.0, 1.5], [-1.0, 4.0])
 TRIL = t([[1.0, 0.0], [0.5, 0.8]], [[0.5, 0.0], [-0.4, 1.2]], [[1.5, 0.0], [0.0, 0.3]])
 GAMMA = {"concentration": t(0.6, 2.0, 9.0), "rate": t(0.5, 1.0, 3.0)}
@@ -147,6 +166,57 @@ CASES = [
     ),
     Case(f.Poisson(), POISSON, poisson, 0, 60, (-1.0, 0.5), lambda x, p: stats.poisson.cdf(x, p["rate"])),
     Case(f.NegativeBinomial(), NB, negative_binomial, 0, 300, (-1.0, 0.5)),
+    Case(
+        f.Exponential(),
+        {"rate": t(0.3, 1.0, 4.0)},
+        lambda x, p: stats.expon.logpdf(x, scale=1 / p["rate"]),
+        0,
+        100,
+        (-2.0,),
+        lambda x, p: stats.expon.cdf(x, scale=1 / p["rate"]),
+    ),
+    Case(
+        f.Beta(),
+        {"concentration1": t(1.6, 2.0, 90.0), "concentration0": t(1.3, 5.0, 30.0)},
+        lambda x, p: stats.beta.logpdf(x, p["concentration1"], p["concentration0"]),
+        TINY,
+        1 - TINY,
+        (0.0, 1.5, -2.0),
+        lambda x, p: stats.beta.cdf(x, p["concentration1"], p["concentration0"]),
+    ),
+    Case(
+        f.VonMises(),
+        {"loc": t(-1.0, 0.5, 3.0), "concentration": t(0.3, 2.0, 40.0)},
+        lambda x, p: stats.vonmises.logpdf(x, p["concentration"], p["loc"]),
+        -np.pi,
+        np.pi,
+    ),
+    Case(
+        f.VonMises(360.0, 0.0),
+        {"loc": t(100.0, 300.0, 5.0), "concentration": t(0.3, 2.0, 40.0)},
+        lambda x, p: stats.vonmises.logpdf(np.deg2rad(x - p["loc"]), p["concentration"]) - np.log(180 / np.pi),
+        0,
+        360,
+        label="degrees",
+    ),
+    Case(
+        f.Geometric(),
+        {"probability": t(0.1, 0.5, 0.9)},
+        lambda x, p: stats.geom.logpmf(x + 1, p["probability"]),
+        0,
+        300,
+        (-1.0, 0.5),
+        lambda x, p: stats.geom.cdf(x + 1, p["probability"]),
+    ),
+    Case(
+        f.Binomial(7),
+        {"probability": t(0.03, 0.5, 0.9)},
+        lambda x, p: stats.binom.logpmf(x, 7, p["probability"]),
+        0,
+        7,
+        (-1.0, 0.5, 8.0),
+        lambda x, p: stats.binom.cdf(x, 7, p["probability"]),
+    ),
     Case(
         f.Bernoulli(),
         {"probability": t(0.03, 0.5, 0.9)},
@@ -220,6 +290,68 @@ CASES = [
         15,
         columns=2,
         label="spherical",
+    ),
+    Case(
+        f.MultivariateStudentT(),
+        {"df": t(3.5, 6.0, 30.0), "loc": LOCS, "scale_tril": TRIL},
+        lambda x, p: stats.multivariate_t.logpdf(x, p["loc"], p["scale_tril"] @ p["scale_tril"].T, p["df"]),
+        -15,
+        15,
+        columns=2,
+    ),
+    Case(
+        f.Multinomial(8),
+        {"probabilities": t([0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.25, 0.25, 0.5])},
+        lambda x, p: stats.multinomial.logpmf(x, x.sum(-1), p["probabilities"]),
+        0,
+        8,
+        columns=3,
+    ),
+    Case(
+        f.Mixture(f.Gaussian(), 2),
+        {
+            "weights": t([0.3, 0.7], [0.5, 0.5], [0.9, 0.1]),
+            "loc": t([-2.0, 0.0], [0.5, 2.0], [3.0, 6.0]),
+            "scale": t([0.5, 0.4], [1.0, 0.3], [2.0, 0.5]),
+        },
+        mixture(gaussian),
+        -20,
+        25,
+    ),
+    Case(
+        f.Mixture(f.Poisson(), 2),
+        {"weights": t([0.3, 0.7], [0.5, 0.5], [0.9, 0.1]), "rate": t([0.4, 5.0], [3.0, 9.0], [11.0, 1.0])},
+        mixture(poisson),
+        0,
+        60,
+        (-1.0, 0.5),
+    ),
+    Case(
+        f.Mixture(f.MultivariateGaussian("tied"), 2),
+        {
+            "weights": t([0.3, 0.7], [0.5, 0.5], [0.9, 0.1]),
+            "loc": torch.stack([LOCS, LOCS + 2.0], 1),
+            "scale_tril": TRIL[1],
+        },
+        mixture(mvn),
+        -15,
+        15,
+        columns=2,
+        label="tied",
+    ),
+    Case(
+        f.Product((f.Gaussian(), f.Hurdle(f.Gamma()), f.VonMises()), ("heat", "rain", "wind")),
+        {
+            **{f"heat_{n}": v for n, v in NORMAL.items()},
+            "rain_nonzero": NONZERO,
+            **{f"rain_{n}": v for n, v in GAMMA.items()},
+            "wind_loc": t(-1.0, 0.5, 3.0),
+            "wind_concentration": t(0.3, 2.0, 40.0),
+        },
+        product,
+        TINY,
+        3.0,
+        columns=3,
     ),
     Case(
         f.Independent(f.Hurdle(f.Gamma())),

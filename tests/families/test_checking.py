@@ -34,6 +34,15 @@ REFUSED = [
     (f.Gamma(), t(1, -1, 2), "rain must be > 0 for Gamma, got -1 at step 1; mark it missing"),
     (f.Gamma(), t(2, 2), "rain must vary for Gamma"),
     (f.LogNormal(), t(1, 0, 2), r"rain must be > 0 for LogNormal, got 0 at step 1; use Hurdle\(LogNormal\(\)\)"),
+    (f.Exponential(), t(1, -1, 2), "rain must be >= 0 for Exponential, got -1 at step 1; mark it missing"),
+    (f.Exponential(), t(0, 0), "rain must be above 0 at least once for Exponential, got 0 at all 2 measured steps"),
+    (f.Geometric(), t(1, 2.5), "rain must be a whole number >= 0 for Geometric, got 2.5 at step 1"),
+    (f.Binomial(3), t(1, 4), "rain must be at most the number of trials, 3, got 4 at step 1; give Binomial the number"),
+    (f.Beta(), t(0.5, 0), r"rain must lie strictly between 0 and 1 for Beta, got 0 at step 1; use Hurdle\(Beta\(\)\)"),
+    (f.Beta(), t(0.5, 1), "rain must lie strictly between 0 and 1 for Beta, got 1 at step 1; take"),
+    (f.Beta(), t(0.5, 37), "rain must lie strictly between 0 and 1 for Beta, got 37 at step 1; divide by 100"),
+    (f.Beta(), t(0.5, 0.5), "rain must vary for Beta"),
+    (f.VonMises(), t(0, 270), "rain must be an angle of at most 4 turns of 6.283 for VonMises, got 270 at step 1; use"),
     (f.Bernoulli(), t(0, 1, 2), "rain must be 0 or 1 for Bernoulli, got 2 at step 2; code the two outcomes"),
     (f.Categorical(), t(0, -1), "rain must be a code 0, 1, ... for Categorical, got -1 at step 1"),
     (f.Categorical(), t(0, 0.5), "rain must be a code 0, 1, ... for Categorical, got 0.5 at step 1"),
@@ -45,6 +54,14 @@ REFUSED = [
     (f.Gaussian(), torch.zeros(3, 2), r"observations must be one column for Gaussian, got 2 at each step"),
     (f.MultivariateGaussian(), t(1, 2), "observations must be several columns for MultivariateGaussian, got shape"),
     (f.MultivariateGaussian(), t([1, 2], [1, 3]), "rain must vary for MultivariateGaussian"),
+    (f.Multinomial(), t([1, 2], [2, -1]), "column 1 must be a whole number >= 0 for Multinomial, got -1 at step 1"),
+    (
+        f.Multinomial(),
+        t([0, 0], [0, 0]),
+        "rows must hold a count at least once for Multinomial, got 0 in all of 2 rows",
+    ),
+    (f.Product((f.Gaussian(), f.Gamma())), t([1, 2], [2, 0]), "column 1 must be > 0 for Gamma, got 0 at step 1"),
+    (f.Product((f.Gaussian(), f.Gamma())), t([1], [2]), "observations must be 2 columns for gaussian,gamma, got shape"),
     (f.Independent(f.Gamma()), t([1, 2], [2, 0]), "column 1 must be > 0 for Gamma, got 0 at step 1"),
     (f.Independent(f.Gamma()), t(1, 2), "observations must be several columns for independent-gamma"),
 ]
@@ -98,10 +115,16 @@ def test_the_number_of_categories_comes_from_the_data():
 
 def test_names():
     wanted = """gaussian poisson negative-binomial bernoulli categorical gamma log-normal student-t
+        exponential geometric beta von-mises
         hurdle-gamma hurdle-log-normal zero-inflated-poisson multivariate-gaussian"""
     for name in wanted.split():
         assert f.by_name(name).name == name and name in f.NAMES
     assert f.by_name("hurdle-negative-binomial") == f.Hurdle(f.NegativeBinomial())
+    assert f.by_name("binomial-10") == f.Binomial(10) and f.Binomial(10).name == "binomial-10"
+    assert f.by_name("von-mises-360") == f.VonMises(360) and f.VonMises(360).name == "von-mises-360"
+    assert f.by_name("mixture-2-hurdle-gamma") == f.Mixture(f.Hurdle(f.Gamma()), 2)
+    assert f.by_name("gaussian,hurdle-gamma") == f.Product((f.Gaussian(), f.Hurdle(f.Gamma())))
+    assert f.by_name("gaussian,hurdle-gamma").name == "gaussian,hurdle-gamma"
     assert f.by_name("independent-hurdle-gamma") == f.Independent(f.Hurdle(f.Gamma()))
 
 
@@ -112,6 +135,8 @@ def test_an_unknown_name_lists_the_names_and_the_closest():
         f.by_name("guassian")
     with pytest.raises(ModelError, match="did you mean hurdle-gamma"):
         f.by_name("Hurdle_Gamma")
+    with pytest.raises(ModelError, match="got 'binomial' at family; name the number of trials, as in binomial-10"):
+        f.by_name("binomial")
     with pytest.raises(ModelError, match="got 'zzz' at family"):
         f.by_name("zzz")
 
@@ -128,6 +153,23 @@ def test_an_unknown_name_lists_the_names_and_the_closest():
             lambda: f.MultivariateGaussian("round"),
             "covariance must be one of full, diagonal, spherical, tied, got 'round'",
         ),
+        (lambda: f.Binomial(0), "trials must be a whole number >= 1, got 0 at Binomial"),
+        (lambda: f.by_name("binomial-2.5"), "trials must be a whole number >= 1, got 2.5 at Binomial"),
+        (lambda: f.Multinomial(0), "trials must be a whole number >= 1, got 0 at Multinomial"),
+        (lambda: f.Mixture(f.Gaussian(), 0), "components must be a whole number >= 1, got 0 at Mixture"),
+        (lambda: f.Mixture(f.Mixture(f.Gaussian(), 2), 2), "Mixture must be of a family that is no mixture"),
+        (lambda: f.Product((f.MultivariateGaussian(),)), "Product must be of univariate families"),
+        (lambda: f.Product((f.Gaussian(),), ("a b",)), "names must be one identifier for each of the 1 columns"),
+        (
+            lambda: f.Product((f.Gaussian(), f.Poisson()), ("a",)),
+            "names must be one identifier for each of the 2 columns",
+        ),
+        (
+            lambda: f.Product((f.Gaussian(), f.Gaussian()), ("a", "a")),
+            "names must give every parameter a name of its own",
+        ),
+        (lambda: f.Hurdle(f.Mixture(f.Gamma(), 2)), "Hurdle must stand inside a mixture, got mixture-2-gamma at inner"),
+        (lambda: f.VonMises(0.0), "period must be a number > 0, got 0.0 at VonMises"),
         (lambda: f.Gaussian().parameters((2,)), r"observations must be single numbers for gaussian, got shape \(2,\)"),
         (lambda: f.MultivariateGaussian().parameters(()), "observations must be vectors for multivariate-gaussian"),
     ],

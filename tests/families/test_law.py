@@ -105,14 +105,19 @@ def test_cdf_adds_up_the_law(case):
                 previous = float(values[i - 1])
                 atom = case.family.kind in ("hurdle", "zero-inflated") and previous < 0 <= value
                 nudge = 1e-12 if value == 0 else 0.0  # step round the atom
-                mass = quad(density, max(previous, case.low), value - nudge, limit=200)[0] if value > case.low else 0.0
+                end = min(value, case.high) - nudge  # a circular density goes on where its turn has ended
+                mass = quad(density, max(previous, case.low), end, limit=200)[0] if end > case.low else 0.0
                 expected = mass + (density(0.0) if atom else 0.0)
                 # 5e-7: the gamma of shape 0.6 has mass 1e-12^0.6 = 6e-8 left of the quadrature's start
                 assert below[i, k] - below[i - 1, k] == pytest.approx(expected, abs=5e-7)
 
 
 def test_distribution_cdf_equals_family_cdf(case):
-    if case.columns or case.family.kind in ("categorical", "bernoulli", "poisson"):
+    if (
+        case.columns
+        or case.family.kind in ("categorical", "bernoulli", "poisson")
+        or "-poisson" in case.family.name[7:]
+    ):
         pytest.skip("torch has no cdf for these")
     law = case.family.distribution(**case.parameters)
     values = grid(case)
@@ -132,6 +137,8 @@ def test_survival_is_accurate_in_the_tail():
 
 
 def test_samples_have_the_moments(case):
+    if "von-mises" in case.family.name:
+        pytest.skip("circular moments: tests/families/test_circle.py")
     torch.manual_seed(1)
     law = case.family.distribution(**case.parameters)
     draws = law.sample((40_000,)).double()
@@ -177,7 +184,8 @@ def test_outside_the_support_is_impossible_without_nan(case):
     if not case.outside:
         pytest.skip("every value is in the support")
     parameters = {name: value.clone().requires_grad_() for name, value in case.parameters.items()}
-    table = case.family.log_prob(torch.tensor([1.0, *case.outside], dtype=F64), parameters)
+    inside = 0.5 if case.family.kind == "beta" else 1.0
+    table = case.family.log_prob(torch.tensor([inside, *case.outside], dtype=F64), parameters)
     assert bool((table[1:] == -torch.inf).all()) and bool(torch.isfinite(table[0]).all())
     gradients = torch.autograd.grad(table[1:].sum(), list(parameters.values()), create_graph=True, allow_unused=True)
     assert all(g is None or bool((g == 0).all()) for g in gradients)

@@ -44,18 +44,27 @@ def nearby(case, parameters, generator):
     return moved
 
 
+def settled(case, step):
+    """What an M-step finds; of a mixture, whose M-step is one of EM, what 600 of them find."""
+    found = step(case.parameters)
+    for _ in range(600 if case.family.kind == "mixture" else 0):
+        found = step(found)
+    return found
+
+
 def assert_stationary(case, function, found, weight):
     for name, gradient in free_gradients(case, function, found).items():
         if name == "df":  # a state of light tails stops at the cap, where the likelihood still rises by 1e-5
             gradient = torch.where(found["df"] == 1e5, 0.0, gradient)
         # 1e-8 a unit of weight: a Newton step from there moves a parameter by 1e-8 of its scale
-        assert float(gradient.abs().max()) <= 1e-8 * (1 + weight), name
+        slack = 1e-5 if case.family.kind == "mixture" else 1e-8  # EM comes close by a constant factor a step
+        assert float(gradient.abs().max()) <= slack * (1 + weight), name
 
 
 def test_maximise_finds_a_maximum(case, weighted):
     values, weights = weighted
     function = objective(case, values, weights)
-    found = case.family.maximise(values, weights, case.parameters)
+    found = settled(case, lambda point: case.family.maximise(values, weights, point))
     assert_stationary(case, function, found, float(weights.sum()))
     top = function(found)
     assert bool((top >= function(case.parameters) - 1e-10 * top.abs()).all())
@@ -70,7 +79,7 @@ def test_maximise_posterior_finds_a_maximum(case, weighted):
     values, weights = weighted
     priors = case.family.priors(values)
     function = objective(case, values, weights, priors)
-    found = case.family.maximise_posterior(values, weights, case.parameters, priors)
+    found = settled(case, lambda point: case.family.maximise_posterior(values, weights, point, priors))
     assert_stationary(case, function, found, float(weights.sum()))
     top = function(found)
     generator = torch.Generator().manual_seed(0)
@@ -81,8 +90,9 @@ def test_maximise_posterior_finds_a_maximum(case, weighted):
 def test_closed_form_posterior_mode_equals_the_numerical_one(case, weighted):
     values, weights = weighted
     priors = case.family.priors(values)
-    found = case.family.maximise_posterior(values, weights, case.parameters, priors)
-    numeric = Family.maximise_posterior(case.family, values, weights, case.parameters, priors)
+    found = settled(case, lambda point: case.family.maximise_posterior(values, weights, point, priors))
+    start = found if case.family.kind == "mixture" else case.parameters  # which has several modes
+    numeric = Family.maximise_posterior(case.family, values, weights, start, priors)
     function = objective(case, values, weights, priors)
     assert float(function(found).sum()) == pytest.approx(float(function(numeric).sum()), rel=1e-9)
     for name, value in found.items():

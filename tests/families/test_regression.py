@@ -18,7 +18,11 @@ from tests.every_family import FAMILIES
 
 DESIGN = Design(("a",), (Season(5),))
 STATES, ROWS = 2, 14
-INNER = {name: family for name, (family, width) in FAMILIES.items() if width == 0 and not family.context}
+INNER = {
+    name: family
+    for name, (family, width) in FAMILIES.items()
+    if width == 0 and not family.context and family.kind != "mixture"  # whose components 14 rows do not tell apart
+}
 # A row's log-likelihood is the same few operations in another order: a hundred roundings of 1e-16.
 EXACT = 1e-11
 

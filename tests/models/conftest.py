@@ -38,7 +38,7 @@ class Case:
 
 
 def make_case(family: Family, width: int = 0, weights: Tensor | None = None) -> Case:
-    """Six steps in sequences of 3, 1 and 2, the second and the last missing."""
+    """Six steps in sequences of 3, 1 and 2, the second missing, the last too or, of a vector, in part."""
     generator = torch.Generator().manual_seed(1)
     draws = {
         "initial": torch.rand(4, 2, generator=generator, dtype=torch.float64) + 0.1,
@@ -58,7 +58,7 @@ def make_case(family: Family, width: int = 0, weights: Tensor | None = None) -> 
     values = values.expand(torch.Size([6, *([width] if width else [])]))
     observed = torch.ones(values.shape, dtype=torch.bool)
     observed[1] = False
-    observed.reshape(6, -1)[5, 0] = False  # of a vector, one column: the step is missing as a whole
+    observed.reshape(6, -1)[5, 0] = False  # of a vector, one column
     series = Sequences(values, torch.tensor([3, 1, 2]), observed=observed, weights=weights)
     priors = family.priors(values)
     return Case(HMM(2, family, priors=priors), draws, series)
