@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from probseq import HMM, DataError, ModelError, Sequences, em, families, marginalize
-from probseq.chains import FreeInitial, StationaryInitial
+from probseq.chains import FreeInitial, HigherOrderTransitions, StationaryInitial
 from probseq.families import Autoregression, DeviationAutoregression
 
 EXACT = 1e-10  # sums of a few hundred terms of order one
@@ -142,6 +142,30 @@ def test_model_is_the_sum_over_all_paths(family, stationary):
     joint = poutine.trace(program).get_trace(series).log_prob_sum()
     wanted = float(model.log_prior(parameters, series)) + float(np.sum(expected))
     assert float(joint) == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2], ids=["free moves", "moves of order two"])
+def test_vectorised_particles_score_as_each_alone(family, order):
+    """Parameters (3, 1, ...) in a plate at dim -2 against one set at a time."""
+    rng = np.random.default_rng(0)
+    series = Sequences.from_arrays([rng.normal(size=7), rng.normal(size=3)])
+    model = HMM(2, family, transition=HigherOrderTransitions(order)).bind(series, with_priors=True)
+    pyro.set_rng_seed(0)
+    names = list(model.learned(model.start(series, 0, 0)))
+    traces = [poutine.trace(poutine.uncondition(model.program)).get_trace(series) for _ in range(3)]
+    draws = [{name: trace.nodes[name]["value"] for name in names} for trace in traces]
+
+    def score(program, values: dict[str, Tensor]) -> float:
+        read = marginalize(pyro.condition(program, values), max_plate_nesting=2)
+        return float(poutine.trace(read).get_trace(series).log_prob_sum())
+
+    def together(data: Sequences) -> Tensor:
+        with pyro.plate("particles", 3, dim=-2):
+            return model.program(data)
+
+    stacked = {name: torch.stack([draw[name] for draw in draws]).unsqueeze(1) for name in names}
+    alone = sum(score(model.program, draw) for draw in draws)
+    assert score(together, stacked) == pytest.approx(alone, abs=1e-8)
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------
