@@ -244,10 +244,10 @@ def test_the_posterior_mode_is_higher_and_flat(family):
 @pytest.mark.parametrize("priors", [False, True])
 def test_em_never_falls(family, priors):
     rng = np.random.default_rng(2)
-    values = np.concatenate([rng.normal(loc, 1.0, 20) for loc in (0.0, 4.0, 0.0)])
+    values = np.concatenate([rng.normal(loc, 1.0, 18) for loc in (0.0, 4.0)])
     values[[7, 30]] = np.nan
     series = Sequences.from_arrays([values, values[:15] + 0.1], weights=[1.0, 2.0])
-    fit = em(HMM(2, family), series, priors=priors, restarts=1, tolerance=1e-4)
+    fit = em(HMM(2, family), series, priors=priors, restarts=1, tolerance=1e-3)
     assert (fit.objective.diff() >= -1e-9).all()
     assert fit.decode(series)["state"].isin([0, 1]).all()
 
