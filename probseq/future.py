@@ -56,7 +56,7 @@ def _covariates(series: Sequences, time: pd.Index, covariates: Any) -> Tensor:
                 f"future covariates must hold {', '.join(names)}, got no column {lacking[0]!r}; add it to the frame."
             )
         covariates = covariates[list(names)].to_numpy()
-    given = torch.as_tensor(np.asarray(covariates, dtype=np.float64))
+    given = torch.from_numpy(np.array(covariates, dtype=np.float64))
     given = given.unsqueeze(1) if given.ndim == 1 else given
     if not names or tuple(given.shape) != (len(time), len(names)):
         raise DataError(

@@ -202,12 +202,13 @@ class Family(ABC):
             weights (R, K): expected number of times that state k emitted row r.
 
         Returns:
-            a function of the parameters alone, giving (K,): sum_r weights[r, k] log p(values[r] | state k).
+            a function of the parameters alone, giving (K,): sum_r weights[r, k] log p(values[r] | state k). With a
+            memory, where codes share states, each state has an equal part of the sum.
         """
 
         def objective(parameters: Parameters) -> Tensor:
             table = self.log_prob(values, parameters)
-            return torch.where(weights > 0, weights * table, 0.0).sum(-2)
+            return self._by_state(torch.where(weights > 0, weights * table, 0.0).sum(-2))
 
         return objective
 
@@ -223,8 +224,8 @@ class Family(ABC):
             the parameters, of the shapes of `current`.
         """
         objective = self.expected_log_prob(values, weights)
-        declared = self.parameters(self._event_shape(values))
-        total = weights.sum(0)
+        declared = self._together(self.parameters(self._event_shape(values)), weights)
+        total = self._by_state(weights.sum(0))
         found = numerical.maximise(objective, declared, current, total)
         return numerical.choose(~empty(total), declared, found, current)
 
@@ -240,12 +241,34 @@ class Family(ABC):
         likelihood = self.expected_log_prob(values, weights)
 
         def objective(parameters: Parameters) -> Tensor:
-            return likelihood(parameters) + numerical.log_prior(priors, parameters, declared, weights.shape[-1])
+            value = likelihood(parameters)
+            return value + numerical.log_prior(priors, parameters, declared, value.shape[-1])
 
-        start = dict(current)
+        start, together = dict(current), self._together(declared, weights)
         if self.closed_form:
-            start = numerical.better(objective, declared, self.maximise(values, weights, current), current)
-        return numerical.maximise(objective, declared, start, weights.sum(0) + 1)
+            start = numerical.better(objective, together, self.maximise(values, weights, current), current)
+        return numerical.maximise(objective, together, start, self._by_state(weights.sum(0)) + 1)
+
+    def _states(self, weights: Tensor) -> int:
+        """K, out of weights (R, K^m)."""
+        return round(weights.shape[-1] ** (1.0 / self.memory))
+
+    def _by_state(self, per_code: Tensor) -> Tensor:
+        """(K,) numbers with the sum of (K^m,), each an equal part where codes share states."""
+        if self.memory == 1:
+            return per_code
+        states = self._states(per_code)
+        return (per_code.sum(-1, keepdim=True) / states).expand(states)
+
+    def _together(self, declared: dict[str, Parameter], weights: Tensor) -> dict[str, Parameter]:
+        """The parameters as ones to find jointly, where states share codes."""
+        if self.memory == 1:
+            return declared
+        states = self._states(weights)
+        return {
+            name: one if one.shared else Parameter(one.constraint, (states, *one.shape), shared=True)
+            for name, one in declared.items()
+        }
 
     # ---- the same by sums alone, for an exponential family ----
 

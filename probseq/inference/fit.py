@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from probseq.chains.state_posterior import StatePosterior
-from probseq.inference import forecasting, storage
+from probseq.inference import forecasting, simulation, storage
 from probseq.models.emission_step import emission_data
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
@@ -133,27 +133,41 @@ class Fit:
         return series.to_frame({name: value.numpy() for name, value in columns.items()})
 
     def forecast(
-        self, series: Sequences, horizon: int, quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)
+        self,
+        series: Sequences,
+        horizon: int,
+        quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+        *,
+        covariates: Any = None,
+        seed: int = 0,
     ) -> pd.DataFrame:
         """The next `horizon` steps of every sequence: mean, quantiles, and the probability of each state.
 
-        The forecast is the exact mixture over states (and draws of the parameters), not a simulation.
+        The forecast is the exact mixture over states (and draws of the parameters), not a simulation; only where
+        observations depend on earlier ones (lags) do 2000 simulated futures stand for it.
 
         Args:
             series: what has been seen.
             horizon: steps ahead, at least 1.
             quantiles: probabilities in (0, 1); columns `q0.05`, ... (families with an order only).
+            covariates: of the steps ahead, for a model that depends on some: a frame or an array of N * horizon rows,
+                one sequence after the other.
+            seed: of the simulated futures.
         """
-        return forecasting.forecast(self._hmm("forecast"), self.draws, series, horizon, quantiles)
+        model = self._hmm("forecast")
+        return forecasting.forecast(model, self.draws, series, horizon, quantiles, covariates, seed)
 
-    def simulate(self, lengths: int | Sequence[int], *, seed: int) -> Sequences:
+    def simulate(self, lengths: int | Sequence[int] | Sequences, *, seed: int) -> Sequences:
         """New series from the fitted model; draws of the parameters take turns, one for each sequence.
 
+        The states behind them are its labels; a fit honours labels, so fit to `.unlabelled()`.
+
         Args:
-            lengths: steps of each sequence.
+            lengths: steps of each sequence; or a series whose steps, times and covariates to simulate along, which a
+                model with covariates or seasons needs.
             seed: of the generator.
         """
-        return forecasting.simulate(self._hmm("simulate"), self.draws, lengths, seed, self.columns, self.categories)
+        return simulation.simulate(self._hmm("simulate"), self.draws, lengths, seed, self.columns, self.categories)
 
     # ---- words and files -------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
-"""What comes next: exact mixture forecasts and simulation from fitted parameters."""
+"""What comes next: exact mixtures over states and draws; of a family with lags, what simulated futures say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq.errors import DataError, ModelError
+from probseq.inference.simulation import simulate_ahead, steps_ahead
 from probseq.models.hmm import HMM
 from probseq.sequences import Sequences
 
@@ -17,7 +19,13 @@ BISECTIONS = 200
 
 
 def forecast(
-    model: HMM, draws: Mapping[str, Tensor], series: Sequences, horizon: int, quantiles: Sequence[float]
+    model: HMM,
+    draws: Mapping[str, Tensor],
+    series: Sequences,
+    horizon: int,
+    quantiles: Sequence[float],
+    covariates: Any = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """The law of the next `horizon` steps of every sequence as a frame; see `Fit.forecast`."""
     if horizon < 1:
@@ -25,12 +33,14 @@ def forecast(
     outside = [q for q in quantiles if not 0.0 < q < 1.0]
     if outside:
         raise DataError(f"quantiles must lie between 0 and 1, got {outside[0]}; give shares such as 0.05.")
-    weights = state_forecast(model, draws, series, horizon)
-    emission = model.emission_parameters(draws)
-    columns: dict[str, np.ndarray] = _means(model, emission, weights, tuple(series.columns), series.categories)
-    if _has_order(model, series):
-        for q in quantiles:
-            columns[f"q{q:g}"] = mixture_quantile(model, emission, weights, q).numpy()
+    _require_covariates(model, covariates)
+    longer = series.future(horizon, covariates)
+    weights = state_forecast(model, draws, longer, horizon)
+    if model.emission.context.lags:
+        drawn = simulate_ahead(model, draws, longer, horizon, seed)
+        columns = _summaries(drawn, model, tuple(series.columns), series.categories, quantiles)
+    else:
+        columns = _mixtures(model, draws, longer, weights, horizon, quantiles)
     for k in range(model.states):
         columns[f"probability_{k}"] = weights.mean(0)[:, k].numpy()
     frame = pd.DataFrame(columns, index=series.future_index(horizon))
@@ -39,15 +49,71 @@ def forecast(
     return frame
 
 
-def state_forecast(model: HMM, draws: Mapping[str, Tensor], series: Sequences, horizon: int) -> Tensor:
-    """(S, N * horizon, K): p(z_{T+h} = k | x_1:T) for each draw, one sequence after the other."""
-    longer = series.future(horizon)
-    ahead = (longer.offsets[1:].unsqueeze(1) - horizon + torch.arange(horizon)).reshape(-1)
+def _require_covariates(model: HMM, covariates: Any) -> None:
+    wanted = {*model.transition.design.covariates, *model.emission.context.design.covariates}
+    if wanted and covariates is None:
+        raise DataError(
+            f"a forecast must be given what the model depends on at the steps ahead, {', '.join(sorted(wanted))}, got "
+            "nothing; pass covariates=, a frame with a row for each step ahead."
+        )
+
+
+def state_forecast(model: HMM, draws: Mapping[str, Tensor], longer: Sequences, horizon: int) -> Tensor:
+    """(S, N * horizon, K): p(z_{T+h} = k | x_1:T) for each draw, one sequence after the other.
+
+    The steps ahead are missing, so filtering goes on through them: exact for every chain and design.
+    """
+    ahead = steps_ahead(longer, horizon)
     count = next(iter(draws.values())).shape[0]
     return torch.stack([model.posterior(_draw(draws, s), longer).filtered[ahead] for s in range(count)])
 
 
-def mixture_quantile(model: HMM, emission: Mapping[str, Tensor], weights: Tensor, probability: float) -> Tensor:
+def _mixtures(
+    model: HMM,
+    draws: Mapping[str, Tensor],
+    longer: Sequences,
+    weights: Tensor,
+    horizon: int,
+    quantiles: Sequence[float],
+) -> dict[str, np.ndarray]:
+    """Means and quantiles of the exact mixture over states and draws."""
+    emission, context = model.emission_parameters(draws), None
+    if model.emission.context:
+        rows, index = model.emission.context.design.rows(longer)
+        context = rows[torch.from_numpy(index.astype(np.int64))[steps_ahead(longer, horizon)]]
+    columns = _means(model, emission, weights, tuple(longer.columns), longer.categories, context)
+    if _has_order(model, longer):
+        for q in quantiles:
+            columns[f"q{q:g}"] = mixture_quantile(model, emission, weights, q, context).numpy()
+    return columns
+
+
+def _summaries(
+    drawn: Tensor,
+    model: HMM,
+    columns: tuple[str, ...],
+    categories: tuple[str, ...] | None,
+    quantiles: Sequence[float],
+) -> dict[str, np.ndarray]:
+    """Means and quantiles, or shares of symbols, of draws (n, H, *event) of the steps ahead."""
+    values = drawn.numpy()
+    if model.emission.nominal:
+        names = categories or tuple(str(code) for code in range(int(values.max()) + 1))
+        return {f"p({name})": (values == code).mean(0) for code, name in enumerate(names)}
+    if values.ndim == 3:
+        return {f"mean_{name}": values[..., column].mean(0) for column, name in enumerate(columns)}
+    method = "inverted_cdf" if model.emission.discrete else "linear"
+    found = {f"q{q:g}": np.quantile(values, q, axis=0, method=method) for q in quantiles}
+    return {"mean": values.mean(0), **found}
+
+
+def mixture_quantile(
+    model: HMM,
+    emission: Mapping[str, Tensor],
+    weights: Tensor,
+    probability: float,
+    context: Tensor | None = None,
+) -> Tensor:
     """(H,) smallest x with P(X <= x) >= probability, for the mixture over draws and states.
 
     Args:
@@ -55,13 +121,15 @@ def mixture_quantile(model: HMM, emission: Mapping[str, Tensor], weights: Tensor
         emission: (S, K, ...) parameters.
         weights: (S, H, K) of the components.
         probability: in (0, 1).
+        context: (H, P) design rows beside the observations, or None.
     """
     draws = weights.shape[0]
 
     def cdf(values: Tensor) -> Tensor:
-        return (weights * model.emission.cdf(values, emission)).sum(-1).sum(0) / draws
+        rows = values if context is None else torch.cat([values.unsqueeze(1), context], 1)
+        return (weights * model.emission.cdf(rows, emission)).sum(-1).sum(0) / draws
 
-    low, high = _bracket(model, emission, weights, cdf, probability)
+    low, high = _bracket(_mean(model, emission, weights, context), cdf, probability)
     if model.emission.discrete:
         low, high = low.floor(), high.ceil()
     for _ in range(BISECTIONS):
@@ -77,12 +145,17 @@ def mixture_quantile(model: HMM, emission: Mapping[str, Tensor], weights: Tensor
     return torch.where(atom, zero, high)
 
 
-def _bracket(
-    model: HMM, emission: Mapping[str, Tensor], weights: Tensor, cdf: Callable[[Tensor], Tensor], probability: float
-) -> tuple[Tensor, Tensor]:
-    """(H,) values with P(X <= low) < probability <= P(X <= high)."""
-    mean = torch.stack([model.emission.mean(_draw(emission, s)) for s in range(weights.shape[0])])
-    middle = (weights * mean.unsqueeze(1)).sum(-1).mean(0)
+def _mean(model: HMM, emission: Mapping[str, Tensor], weights: Tensor, context: Tensor | None) -> Tensor:
+    """(H, *event) mean of the mixture over draws and states."""
+    if context is None:
+        return model.emission.average(emission, weights)
+    draws = weights.shape[0]
+    mean = torch.stack([model.emission.mean_beside(_draw(emission, s), context) for s in range(draws)])
+    return torch.einsum("shk,shk...->h...", weights, mean) / draws
+
+
+def _bracket(middle: Tensor, cdf: Callable[[Tensor], Tensor], probability: float) -> tuple[Tensor, Tensor]:
+    """(H,) values with P(X <= low) < probability <= P(X <= high), searched from `middle` (H,)."""
     width = torch.nan_to_num(middle.abs(), nan=1.0, posinf=1.0) + 1.0
     middle = torch.nan_to_num(middle, nan=0.0, posinf=0.0)
     low, high = middle - width, middle + width
@@ -93,39 +166,6 @@ def _bracket(
         width = width * 2.0
         low, high = torch.where(far, low - width, low), torch.where(short, high + width, high)
     raise ModelError(f"A quantile of {probability} must exist, got a distribution without one; check the parameters.")
-
-
-def simulate(
-    model: HMM,
-    draws: Mapping[str, Tensor],
-    lengths: int | Sequence[int],
-    seed: int,
-    columns: tuple[str, ...],
-    categories: tuple[str, ...] | None,
-) -> Sequences:
-    """New series, their true states as labels; see `Fit.simulate`."""
-    sizes = [lengths] if isinstance(lengths, int) else [int(length) for length in lengths]
-    if not sizes or min(sizes) < 1:
-        raise DataError(f"lengths must be at least 1 each, got {lengths}; give the steps of each sequence.")
-    count = next(iter(draws.values())).shape[0]
-    values, states = [], []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for number, size in enumerate(sizes):
-            parameters = _draw(draws, number % count)
-            blank = Sequences(torch.zeros(size), torch.tensor([size]))
-            path = model.chain(parameters, blank).sample()
-            drawn = model.emission_at(model.emission_parameters(parameters), path).sample()
-            values.append(drawn.expand((size, *drawn.shape[1:])))
-            states.append(path % model.states)
-    flat = torch.cat(values)
-    return Sequences(
-        values=flat if categories is None else flat.to(torch.uint8),
-        lengths=torch.tensor(sizes),
-        columns=columns or ("value",),
-        labels=torch.cat(states),
-        categories=categories,
-    )
 
 
 def _draw(draws: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
@@ -144,6 +184,7 @@ def _means(
     weights: Tensor,
     columns: tuple[str, ...],
     categories: tuple[str, ...] | None,
+    context: Tensor | None,
 ) -> dict[str, np.ndarray]:
     """The mean of each column, or the probability of each symbol."""
     from probseq.families import Categorical
@@ -152,7 +193,7 @@ def _means(
         shares = torch.einsum("shk,skm->hm", weights, emission["probabilities"]) / weights.shape[0]
         names = categories or tuple(str(code) for code in range(shares.shape[1]))
         return {f"p({name})": shares[:, code].numpy() for code, name in enumerate(names)}
-    mean = model.emission.average(emission, weights).numpy()
+    mean = _mean(model, emission, weights, context).numpy()
     if mean.ndim == 1:
         return {"mean": mean}
     return {f"mean_{name}": mean[:, column] for column, name in enumerate(columns)}

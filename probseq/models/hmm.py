@@ -100,6 +100,11 @@ class HMM:
         """C = K^m, the number of values of the chain."""
         return self.states**self.memory
 
+    @property
+    def designed(self) -> bool:
+        """Whether moves or observations depend on covariates or seasons."""
+        return bool(self.transition.design or self.emission.context.design)
+
     # ---- the program -----------------------------------------------------------------------------------------------
 
     def program(self, series: Sequences) -> Tensor:

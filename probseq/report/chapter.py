@@ -98,7 +98,11 @@ class Chapter:
     def simulations(self) -> list[np.ndarray]:
         """Simulated series (T,) of the same lengths, up to 200 of them, NaN where the data are missing."""
         count = int(np.clip(2_000_000 // self.series.total_steps, 20, 200))
-        drawn = self.fit.simulate(self.series.lengths.tolist() * count, seed=self.seed).values.numpy()
+        if self.fit.model.designed:  # type: ignore[union-attr]
+            each = [self.fit.simulate(self.series, seed=self.seed + number).values.numpy() for number in range(count)]
+            drawn = np.concatenate(each)
+        else:
+            drawn = self.fit.simulate(self.series.lengths.tolist() * count, seed=self.seed).values.numpy()
         known = self.series.step_observed.numpy()
         return [np.where(known, part, np.nan) for part in np.split(drawn.astype(float), count)]
 
