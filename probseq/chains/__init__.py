@@ -1,6 +1,7 @@
 """Path distributions and the handlers that sum them out."""
 
 from probseq.chains.chain_evidence import evidence
+from probseq.chains.digits import Digit
 from probseq.chains.durations import DurationLaw, FreeDurations, Geometric, ShiftedNegativeBinomial, ShiftedPoisson
 from probseq.chains.higher_order_chain import HigherOrderMarkovChain
 from probseq.chains.higher_order_law import HigherOrderTransitions
@@ -18,15 +19,18 @@ from probseq.chains.matrix_laws import (
 )
 from probseq.chains.passage_times import hitting_law, hitting_times, occupancy
 from probseq.chains.path_posterior import posterior
+from probseq.chains.product_transitions import ProductTransitions
 from probseq.chains.semi_markov_chain import SemiMarkovChain
 from probseq.chains.semi_markov_posterior import SemiMarkovPosterior
 from probseq.chains.semi_markov_transitions import SemiMarkovTransitions
 from probseq.chains.state_posterior import StatePosterior
 from probseq.chains.state_sequence import ChainCounts, StateSequence
+from probseq.chains.tied_transitions import TiedTransitions
 from probseq.chains.transition_laws import TransitionLaw
 
 __all__ = [
     "ChainCounts",
+    "Digit",
     "DurationLaw",
     "FixedInitial",
     "FixedTransitions",
@@ -41,6 +45,7 @@ __all__ = [
     "LeftRightTransitions",
     "LogitTransitions",
     "MarkovChain",
+    "ProductTransitions",
     "SemiMarkovChain",
     "SemiMarkovPosterior",
     "SemiMarkovTransitions",
@@ -50,6 +55,7 @@ __all__ = [
     "StateSequence",
     "StationaryInitial",
     "StickyTransitions",
+    "TiedTransitions",
     "TransitionLaw",
     "evidence",
     "hitting_law",

@@ -65,7 +65,7 @@ def coupled_law(names: Sequence[str], laws: Sequence[StateSequence]) -> StateSeq
         )
     initial = reduce(lambda low, high: _joint(high, low), [law.initial for law in chains])
     parts = [_matrices(law)[..., used, :, :] for law, used in zip(chains, moves, strict=True)]
-    transition = reduce(lambda low, high: _kronecker(high, low), parts)
+    transition = reduce(lambda low, high: kronecker(high, low), parts)
     return MarkovChain(
         initial,
         transition.squeeze(-3) if index is None else transition,
@@ -114,7 +114,7 @@ def _joint(high: Tensor, low: Tensor) -> Tensor:
     return torch.einsum("...i,...k->...ik", high, low).flatten(-2)
 
 
-def _kronecker(high: Tensor, low: Tensor) -> Tensor:
+def kronecker(high: Tensor, low: Tensor) -> Tensor:
     """(..., K L, K L) out of (..., K, K) and (..., L, L)."""
     product = torch.einsum("...ij,...kl->...ikjl", high, low)
     size = high.shape[-1] * low.shape[-1]
