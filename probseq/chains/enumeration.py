@@ -142,6 +142,7 @@ class Enumerate(Messenger):
         self.first_dim = first_dim
         self.chains: list[EnumeratedChain] = []
         self.deferred: set[str] = set()
+        self.scored: set[str] = set()
         self.recorded: dict[str, Any] = {}
         self.plate_nesting = 0
         self._states: list[str] = []
@@ -236,6 +237,7 @@ class Enumerate(Messenger):
             if frame.dim is not None and frame.dim != -1 and frame.name not in chain.plates:
                 log_prob = log_prob.sum(frame.dim, keepdim=True)
         chain.scores.append(log_prob)
+        self.scored.add(msg["name"])
 
     def _chain_of(self, name: str, log_prob: Tensor) -> EnumeratedChain:
         """The chain whose dims this score has; several that it touches become one."""

@@ -20,7 +20,8 @@ import pyro.distributions as dist
 import torch
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import _DIM_ALLOCATOR, get_mask
+from pyro.poutine.replay_messenger import ReplayMessenger
+from pyro.poutine.runtime import _DIM_ALLOCATOR, _PYRO_STACK, get_mask
 from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
@@ -154,6 +155,10 @@ def _emit(name: str, factor: Tensor, frame: CondIndepStackFrame) -> None:
     law = SummedOut(factor.reshape((1,) * (-frame.dim - factor.dim()) + tuple(factor.shape)))
     with _Framed(frame):
         value = pyro.sample(name, law, obs=law.sample(), infer={"is_auxiliary": True})
+    for handler in _PYRO_STACK:  # one that replays does not say so at a site that is observed
+        replayed = handler.trace.nodes.get(name) if isinstance(handler, ReplayMessenger) and handler.trace else None
+        if replayed is not None and replayed["type"] == "sample" and not replayed["is_observed"]:
+            value = replayed["value"]
     _require_no_value(f" '{name}'", value)
 
 

@@ -84,8 +84,8 @@ class Replay(Messenger):
 
     Args:
         first: the first, enumerated reading.
-        predict: whether log-probabilities are masked outside, so that handlers outside see states and draws; else
-            the paths stay hidden.
+        predict: whether log-probabilities are masked outside, so that handlers outside see states, draws and what was
+            observed of them; else all of them stay hidden.
         frame: site -> the plate that stands for the dims of the program's plates.
     """
 
@@ -93,7 +93,7 @@ class Replay(Messenger):
         super().__init__()
         self.frame = frame
         self.laws = {name: law for chain in first.chains for name, law in _laws_of(chain).items()}
-        self.recorded, self.deferred, self.predict = first.recorded, first.deferred, predict
+        self.recorded, self.deferred, self.scored, self.predict = first.recorded, first.deferred, first.scored, predict
         self._drawn: dict[str, Any] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -108,7 +108,7 @@ class Replay(Messenger):
         else:
             if name in self.recorded and not msg["is_observed"]:
                 msg["value"] = self.recorded[name]
-            msg["stop"] = True
+            msg["stop"] = not (self.predict and name in self.scored)
 
     def _pyro_post_sample(self, msg: Any) -> None:
         name = msg["name"]

@@ -220,6 +220,17 @@ def test_unobserved_data_are_drawn_from_the_state_conditional_mixture(parallel):
         assert abs(float(mine.mean() - one["rate"][k])) < 4 * float(mine.std()) / len(mine) ** 0.5
 
 
+@pytest.mark.parametrize("parallel", [False, True])
+def test_predictive_returns_what_was_observed_as_of_any_program(parallel):
+    """The sites and values of the program as it stands; the observed ones once for each draw."""
+    point = draws(3)
+    found = Predictive(marginalize(program), point, parallel=parallel)()
+    plain = Predictive(program, point)()
+    assert set(found) == set(plain) == {"state", "y"}
+    assert {name: value.numel() for name, value in found.items()} == {"state": 15, "y": 15}
+    torch.testing.assert_close(found["y"].reshape(3, 5), COUNTS.expand(3, 5))
+
+
 def test_missing_data_are_drawn_given_what_was_seen():
     """One site observed, one left open: y given the state, the state given what was seen."""
     pyro.set_rng_seed(4)

@@ -56,16 +56,6 @@ def test_a_value_for_the_state_from_outside_raises(handler):
         poutine.trace(handler(marginalize(program), {"state": PATH})).get_trace()
 
 
-def test_a_guide_with_a_state_site_is_named():
-    """Pyro itself says that the model has no such latent."""
-
-    def guide(counts=COUNTS):
-        pyro.sample("state", chain())
-
-    with pytest.warns(UserWarning, match=r"in guide but not model.*\s.*'state'"):
-        Trace_ELBO().loss(marginalize(program), guide)
-
-
 def test_conditioning_a_parameter_from_outside_works():
     def with_rate():
         rate = pyro.sample("rate", dist.Gamma(RATE, 1.0).to_event(1))
@@ -159,6 +149,17 @@ def test_joining_or_moving_the_steps_of_the_state(reading):
     assert torch.isfinite(poutine.trace(pyro.condition(mixed, {"state": PATH})).get_trace().log_prob_sum())
     with pytest.raises(ModelError, match="state that is summed out must not be indexed by step, got [a-z_]+"):
         marginalize(mixed)()
+
+
+def test_a_state_that_a_guide_or_a_trace_would_replay_raises():
+    """Pyro's replay passes over observed sites, so that the value would be dropped without a word."""
+    drawn = poutine.trace(program).get_trace()
+    with pytest.raises(ModelError, match="State site 'state' is summed out and must not be given a value, got one of"):
+        poutine.replay(marginalize(program), trace=drawn)()
+    with pytest.raises(ModelError, match="State site 'state' is summed out"):  # the guide of an ELBO
+        Trace_ELBO().loss(marginalize(program), lambda: pyro.sample("state", chain()))
+    again = poutine.replay(marginalize(program), trace=poutine.trace(marginalize(program)).get_trace())
+    assert torch.isfinite(poutine.trace(again).get_trace().log_prob_sum())
 
 
 def test_an_open_site_used_by_an_observed_one():
