@@ -162,6 +162,26 @@ def test_a_whole_model_learns_with_it(name, initial, tmp_path):
     torch.testing.assert_close(loaded.log_prob(SERIES), fit.log_prob(SERIES))
 
 
+@pytest.mark.parametrize("name", ["mixed", "sticky product"])
+def test_first_and_second_derivatives(name):
+    """Of the joint of data and parameters, in the model's unconstrained coordinates."""
+    law, states, _ = LAWS[name]
+    model = HMM(states, families.Poisson(), initial=StationaryInitial(), transition=law)
+    model = model.bind(SERIES, with_priors=True)
+    coordinates = model.coordinates(model.start(SERIES, 1, 0))
+
+    def joint(u: Tensor) -> Tensor:
+        return model.log_joint(coordinates.unpack(u), SERIES, priors=True)
+
+    at = coordinates.pack().requires_grad_()
+    assert torch.autograd.gradcheck(joint, at)
+    # Along one direction: the whole Hessian by differences takes a second.
+    direction = torch.randn(len(at), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.autograd.gradgradcheck(
+        lambda t: joint(at.detach() + t * direction), torch.zeros(()).double().requires_grad_()
+    )
+
+
 def test_a_product_model_is_a_program_of_two_chains():
     """Each factor's posterior in the HMM is that of its own chain in a program whose site looks at both."""
     law = ProductTransitions((2, 3))
