@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from probseq.chains.digits import Digit
+from probseq.chains.higher_order_chain import HigherOrderMarkovChain
 from probseq.chains.markov_chain import MarkovChain
 from probseq.chains.state_sequence import StateSequence
 from probseq.errors import ModelError
@@ -46,9 +47,10 @@ def coupled_law(names: Sequence[str], laws: Sequence[StateSequence]) -> StateSeq
     if len(laws) == 1:
         return laws[0]
     listed = ", ".join(f"'{name}'" for name in names)
-    chains = [law for law in laws if isinstance(law, MarkovChain)]
+    of_values = [law.codes if isinstance(law, HigherOrderMarkovChain) else law for law in laws]
+    chains = [law for law in of_values if isinstance(law, MarkovChain)]
     if len(chains) != len(laws):
-        kinds = ", ".join(sorted({type(law).__name__ for law in laws if not isinstance(law, MarkovChain)}))
+        kinds = ", ".join(sorted({type(law).__name__ for law in of_values if not isinstance(law, MarkovChain)}))
         raise ModelError(
             f"Chains that one site depends on must be Markov chains, got {kinds} among {listed}; give each its own "
             "sites, or write the pair as one chain."

@@ -47,8 +47,8 @@ class StatePosterior:
 
     def remembering(self, memory: int) -> StatePosterior:
         """The same law, whose values are codes of the last m states (`chains.composite`), answered in states."""
-        states = round(self.arguments["log_initial"].shape[-1] ** (1.0 / memory))
-        return self if memory == 1 else self.of(Digit(1, states))
+        stride = 1 if self.digit is None else self.digit.stride
+        return self if memory == 1 else self.of(Digit(stride, round(self.states ** (1.0 / memory))))
 
     @cached_property
     def log_evidence(self) -> Tensor:

@@ -21,7 +21,7 @@ from scipy import stats
 from torch import Tensor
 
 from probseq import MarkovChain, ModelError, Sequences, marginalize, posterior
-from probseq.chains import coupled_chains
+from probseq.chains import HigherOrderMarkovChain, coupled_chains
 from probseq.inference import em
 
 # Sums of at most 6^4 positive terms of log-probabilities below 100.
@@ -200,6 +200,32 @@ def test_three_chains_coupled_by_two_sites(random_laws, log_joint):
             pyro.sample("right", dist.Normal((state["a"] * state["b"]).double(), 0.5), obs=MEASURES[2:])
 
     check(program, list(parameters.values()), sizes, log_joint, steps=2)
+
+
+def test_a_chain_of_order_two_with_one_of_order_one(random_laws, log_joint):
+    """The values of the first are codes of two states; its posterior answers in codes, or in states when told."""
+    generator = torch.Generator().manual_seed(7)
+    first = random_laws(generator, 4).requires_grad_()
+    moves = random_laws(generator, 2, 2, 2).requires_grad_()
+    parameters = leaves(random_laws, {"other": 2}, seed=7)
+
+    def program():
+        code = pyro.sample("code", HigherOrderMarkovChain(first, moves, 3, order=2))
+        other = pyro.sample("other", MarkovChain(parameters["other initial"], parameters["other transition"], 3))
+        with pyro.plate("step", 3):
+            pyro.sample("y", dist.Poisson(Vindex(LEVELS)[code % 2, other]), obs=COUNTS[:3])
+
+    exact = every_tuple(program, {"code": 4, "other": 2}, 3, log_joint)
+    expected, found = exact.joint.logsumexp(0), log_joint(marginalize(program))
+    torch.testing.assert_close(found, expected, **EXACT)
+    values = [first, moves, *parameters.values()]
+    for a, b in zip(torch.autograd.grad(found, values), torch.autograd.grad(expected, values), strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+    decoded = posterior(program)()
+    by_code = exact.smoothed("code", 4)
+    torch.testing.assert_close(decoded["code"].smoothed, by_code, **EXACT)
+    torch.testing.assert_close(decoded["code"].remembering(2).smoothed, by_code[:, :2] + by_code[:, 2:], **EXACT)
+    torch.testing.assert_close(decoded["other"].smoothed, exact.smoothed("other", 2), **EXACT)
 
 
 def test_weights_scale_and_features_in_a_plate(random_laws, log_joint):
