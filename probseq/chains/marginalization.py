@@ -154,7 +154,7 @@ def _emit(name: str, factor: Tensor, frame: CondIndepStackFrame) -> None:
     assert frame.dim is not None
     law = SummedOut(factor.reshape((1,) * (-frame.dim - factor.dim()) + tuple(factor.shape)))
     with _Framed(frame):
-        value = pyro.sample(name, law, obs=law.sample(), infer={"is_auxiliary": True})
+        value: Any = pyro.sample(name, law, obs=law.sample(), infer={"is_auxiliary": True})
     for handler in _PYRO_STACK:  # one that replays does not say so at a site that is observed
         replayed = handler.trace.nodes.get(name) if isinstance(handler, ReplayMessenger) and handler.trace else None
         if replayed is not None and replayed["type"] == "sample" and not replayed["is_observed"]:

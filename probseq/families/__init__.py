@@ -15,6 +15,7 @@ from probseq.families.binomial import Binomial
 from probseq.families.context_symbols import ContextCategorical
 from probseq.families.deviation_autoregression import DeviationAutoregression
 from probseq.families.exponential import Exponential
+from probseq.families.factorial import FactorialGaussian
 from probseq.families.family import Family, Parameter, Parameters, Priors
 from probseq.families.gamma import Gamma
 from probseq.families.gaussian import Gaussian
@@ -48,6 +49,7 @@ __all__ = [
     "DeviationAutoregression",
     "ContextCategorical",
     "Exponential",
+    "FactorialGaussian",
     "Family",
     "Gamma",
     "Gaussian",

@@ -14,6 +14,7 @@ from probseq.families.binomial import Binomial
 from probseq.families.context_symbols import ContextCategorical
 from probseq.families.deviation_autoregression import DeviationAutoregression
 from probseq.families.exponential import Exponential
+from probseq.families.factorial import FactorialGaussian
 from probseq.families.family import Family
 from probseq.families.gamma import Gamma
 from probseq.families.gaussian import Gaussian
@@ -144,6 +145,8 @@ def from_json(description: Mapping[str, Any]) -> Family:
             return Binomial(**fields)
         if kind in PLAIN | BESIDE:
             return (PLAIN | BESIDE)[kind](**fields)
+        if kind == FactorialGaussian.kind:
+            return FactorialGaussian(**fields)
         if kind == Regression.kind:
             return Regression(from_json(fields.pop("inner")), **fields)
     except (KeyError, TypeError) as problem:
