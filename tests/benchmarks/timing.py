@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 
 TURN = 5e-2
@@ -47,7 +48,11 @@ class Contender:
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
         self._process.start()
         theirs.close()
-        self.works: list[str] = self._pipe.recv()
+
+    @cached_property
+    def works(self) -> list[str]:
+        """What it can be asked for; waits until the process is ready, so start all contenders first."""
+        return self._pipe.recv()
 
     def time(self, work: str, repeats: int) -> float:
         """Mean seconds of so many calls in a row."""
