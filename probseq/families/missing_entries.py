@@ -18,6 +18,7 @@ from pyro.distributions.torch_distribution import TorchDistribution, TorchDistri
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+CODED = 63  # columns that fit into the bits of an integer
 Score = Callable[[Any, Tensor], Tensor]
 
 
@@ -125,9 +126,15 @@ def patterns(values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     if not bool(values.isnan().any()):
         yield torch.arange(len(values), device=values.device), torch.arange(values.shape[1], device=values.device)
         return
-    seen, index = torch.unique(~values.isnan(), dim=0, return_inverse=True)
-    for number, one in enumerate(seen):
-        yield (index == number).nonzero().squeeze(-1), one.nonzero().squeeze(-1)
+    seen = ~values.isnan()
+    if values.shape[1] < CODED:  # numbers sort many times faster than rows
+        code = seen.long() @ (1 << torch.arange(values.shape[1], device=values.device))
+        _, index = torch.unique(code, return_inverse=True)
+    else:
+        _, index = torch.unique(seen, dim=0, return_inverse=True)
+    order, sizes = index.argsort(stable=True), torch.bincount(index)
+    for rows in order.split(sizes.tolist()):
+        yield rows, seen[rows[0]].nonzero().squeeze(-1)
 
 
 def marginal_factor(scale_tril: Tensor, columns: Tensor) -> Tensor:

@@ -73,6 +73,10 @@ class Mixture(Family):
         return self.inner.event_dim
 
     @property
+    def nominal(self) -> bool:  # type: ignore[override]
+        return self.inner.nominal
+
+    @property
     def partly_missing(self) -> bool:
         return self.inner.partly_missing
 

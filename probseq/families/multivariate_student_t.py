@@ -30,7 +30,8 @@ from probseq.families.special import lgamma_increment
 from probseq.families.student_t import CAP
 
 STEPS = 500  # of ECME at most in one M-step; a few dozen do
-GAPPY_STEPS = 10  # with entries missing, whose completion EM repeats anyway
+FEW_STEPS = 4  # with many rows, or entries missing: each raises the likelihood, and EM comes back anyway
+MANY = 1 << 16  # weights of one M-step
 STILL = 1e-11  # a relative change that ends them
 
 
@@ -96,7 +97,8 @@ class MultivariateStudentT(Family):
         with torch.no_grad():
             start = numerical.better(objective, declared, {"df": current["df"], **gaussian}, current)
             found = start
-            for _ in range(STEPS if not bool(values.isnan().any()) else GAPPY_STEPS):
+            short = weights.numel() > MANY or bool(values.isnan().any())
+            for _ in range(FEW_STEPS if short else STEPS):
                 before, found = found, _conditional_step(values, weights, found, width)
                 changes = [((found[n] - before[n]).abs() / (before[n].abs().amax() + 1e-300)).amax() for n in before]
                 if bool((torch.stack(changes) <= STILL).all()):

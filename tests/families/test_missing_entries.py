@@ -150,7 +150,7 @@ def test_missing_at_random_leaves_the_estimate_unbiased(family):
     values = torch.tensor(np.stack([first, np.where(first > 0, NAN, second)], 1))
     weights = torch.ones(4000, 1, dtype=F64)
     point = family.pooled(values, 1)
-    for _ in range(60 if family.kind == "multivariate-gaussian" else 12):
+    for _ in range(60 if family.kind == "multivariate-gaussian" else 30):
         point = family.maximise(values, weights, point)
     loc = point["loc"][0]
     # standard errors: 1 / sqrt(4000) = 0.016 of a mean, three quarters more for what is missing

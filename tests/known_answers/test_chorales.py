@@ -37,7 +37,7 @@ def score(fit, series: Sequences) -> float:
 
 
 def test_sizes_and_independent_notes(chorales):
-    sizes = {split: (len(series), series.total_steps) for split, series in chorales.items()}
+    sizes = {split: (series.count, series.total_steps) for split, series in chorales.items()}
     assert sizes == {"train": (229, 13_807), "valid": (76, 4_602), "test": (77, 4_725)}
     fit = em(HMM(1, Independent(Bernoulli())), chorales["train"], priors=True, restarts=1)
     assert score(fit, chorales["test"]) == pytest.approx(-11.06, abs=0.01)
