@@ -1,5 +1,6 @@
 """What can be typed. Each command hands on to a module that is imported only when it runs, so that help is instant."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -60,6 +61,16 @@ def fit(
     ] = None,
     time: Annotated[str | None, typer.Option(metavar="NAME", help="Column of times.")] = None,
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Column that names each row's sequence.")] = None,
+    season: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PERIOD[:H]",
+            help="Moves follow a cycle: year, week, day or a number of steps, with H harmonics; repeat for several.",
+        ),
+    ] = None,
+    covariates: Annotated[
+        str, typer.Option(metavar="NAMES", help="Columns that moves depend on, comma separated.")
+    ] = "",
     stationary: Annotated[bool, typer.Option("--stationary", help="Start in the chain's stationary law.")] = False,
     method: Annotated[
         Method, typer.Option(metavar="em|svi", help="EM, or stochastic variational inference.")
@@ -80,8 +91,10 @@ def fit(
     from probseq.cli import fitting
     from probseq.cli.source import Source
 
+    design = fitting.parse_design(covariates, season or [])
     source = Source(tuple(column or ()), time, group, fill_gaps, None, unit, context.obj or "", seed)
-    search = fitting.Search(states, family, stationary, method.value, restarts, seed, priors)
+    source = replace(source, covariates=design.covariates)
+    search = fitting.Search(states, family, stationary, method.value, restarts, seed, priors, design)
     return fitting.run(file, source, search, out, as_json)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from probseq import families
-from probseq.chains import initial_laws
+from probseq.chains import FreeTransitions, LogitTransitions, initial_laws
 from probseq.cli.output import write_stdout
 from probseq.cli.source import Source, is_fasta
+from probseq.design import CALENDAR, Design, Season
 from probseq.errors import ModelError
 from probseq.inference import Fit, em, svi
 from probseq.inference.selection import Selection, select
@@ -36,6 +38,7 @@ class Search:
         seed: of the starts.
         priors: maximum a posteriori rather than maximum likelihood; without, EM falls back on them only where every
             start collapses, and says so. SVI always has them.
+        design: what the moves depend on, by multinomial logit; empty means the same moves at every step.
     """
 
     states: str
@@ -45,6 +48,7 @@ class Search:
     restarts: int = 10
     seed: int = 0
     priors: bool = False
+    design: Design = Design()
 
     @property
     def ranged(self) -> bool:
@@ -57,7 +61,8 @@ class Search:
         family = families.by_name(self.family)
         if isinstance(family, families.Product) and all(name.isidentifier() for name in columns):
             family = families.Product(family.families, columns) if len(columns) == len(family.families) else family
-        return [HMM(k, family, initial=initial) for k in parse_states(self.states)]
+        moves = LogitTransitions(self.design) if self.design else FreeTransitions()
+        return [HMM(k, family, initial=initial, transition=moves) for k in parse_states(self.states)]
 
     def run(self, series: Sequences) -> Selection:
         """Fit them all."""
@@ -107,6 +112,30 @@ def parse_states(text: str) -> range:
     if not 1 <= low <= high:
         raise ModelError(f"states must be K or K1:K2 with 1 <= K1 <= K2, got {text!r}; write --states 3 or 1:4.")
     return range(low, high + 1)
+
+
+def parse_design(covariates: str, seasons: Sequence[str]) -> Design:
+    """What `--covariates` and `--season` say.
+
+    >>> parse_design("wind, sun", ["year:2", "7"]).names[1:5]
+    ('wind', 'sun', 'year_cos_1', 'year_sin_1')
+    """
+    names = tuple(name.strip() for name in covariates.split(",") if name.strip())
+    return Design(names, tuple(_parse_season(text) for text in seasons))
+
+
+def _parse_season(text: str) -> Season:
+    period, _, harmonics = text.partition(":")
+    try:
+        length: Any = period if period in CALENDAR else float(period)
+        return Season(length, int(harmonics) if ":" in text else 1)
+    except ModelError:
+        raise
+    except ValueError:
+        raise ModelError(
+            f"a season must be year, week, day or a number of steps, with :H for H harmonics, got {text!r}; write "
+            "--season year or --season year:2."
+        ) from None
 
 
 def check_states(states: int, series: Sequences) -> None:

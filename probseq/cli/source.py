@@ -32,6 +32,7 @@ class Source:
         seed: of the fit.
         steps: of the longest sequence that was fitted.
         candidates: a record for each number of states tried; empty where there was one.
+        covariates: columns that the model depends on.
     """
 
     columns: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class Source:
     seed: int = 0
     steps: int = 0
     candidates: tuple[dict[str, Any], ...] = ()
+    covariates: tuple[str, ...] = ()
 
     def read(self, file: Path, *, symbols: bool = False) -> Sequences:
         """The series of a file.
@@ -53,8 +55,8 @@ class Source:
             symbols: read a CSV column as names rather than numbers; known categories imply it.
         """
         if is_fasta(file):
-            if self.time or self.group or self.columns not in ((), ("base",)):
-                named = self.time or self.group or ", ".join(self.columns)
+            if self.time or self.group or self.covariates or self.columns not in ((), ("base",)):
+                named = self.time or self.group or ", ".join(self.covariates or self.columns)
                 raise DataError(f"a FASTA file must be read without columns, got {named!r} for {file}; leave it out.")
             return Sequences.from_fasta(file)
         if not self.columns:
@@ -62,7 +64,13 @@ class Source:
         names: Any = self.columns[0] if len(self.columns) == 1 else list(self.columns)
         kinds: Any = self.categories if self.categories is not None else symbols
         return Sequences.from_csv(
-            file, names, time=self.time, group=self.group, fill_gaps=self.fill_gaps, symbols=kinds
+            file,
+            names,
+            time=self.time,
+            group=self.group,
+            covariates=self.covariates,
+            fill_gaps=self.fill_gaps,
+            symbols=kinds,
         )
 
     def of(self, series: Sequences, candidates: tuple[dict[str, Any], ...] = ()) -> "Source":
@@ -91,13 +99,13 @@ def load(directory: Path) -> tuple[Fit, Source]:
     if not place.exists():
         return fit, Source(columns=fit.columns, categories=fit.categories)
     try:
-        stored = json.loads(place.read_text())
+        stored = {"covariates": (), **json.loads(place.read_text())}  # fits of version 0.1 have none
         if stored.pop("format") != FORMAT:
             raise ValueError("another format")
         known = {field.name for field in fields(Source)}
         if set(stored) != known:
             raise ValueError("other fields than this version has")
-        for name in ("columns", "categories", "candidates"):
+        for name in ("columns", "categories", "candidates", "covariates"):
             stored[name] = None if stored[name] is None else tuple(stored[name])
         return fit, Source(**stored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -36,6 +36,9 @@ def heading(chapter: Chapter) -> Text:
     text = Text(f"{chapter.title}", style="bold")
     text.append(f"  {columns}: {chapter.period()}", style="not bold")
     model = f"\nhidden Markov model, {say.plural(chapter.states, 'state')}, {chapter.family.name} emissions"
+    moves = chapter.fit.model.transition.design  # type: ignore[union-attr]
+    if moves:
+        model += f", moves by {', '.join(moves.names[1:])}"
     return text.append(model, style="not bold")
 
 
@@ -73,7 +76,8 @@ def transitions_table(chapter: Chapter) -> Table:
     """The transition matrix in per cent, and the law of the first state."""
     matrix = say.transition_matrix(chapter.fit, chapter.series)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"from one {chapter.words.step} to the next")
+    on_average = ", on average" if chapter.fit.model.transition.design else ""  # type: ignore[union-attr]
+    table.add_column(f"from one {chapter.words.step} to the next{on_average}")
     for k in range(chapter.states):
         table.add_column(f"to {k}", justify="right")
     for row in chapter.rows:
