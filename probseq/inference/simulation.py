@@ -42,7 +42,7 @@ def simulate(
     flat = torch.cat(values)
     return replace(
         along,
-        values=flat if categories is None else flat.to(torch.uint8),
+        values=flat if categories is None else flat.to(torch.uint8 if len(categories) <= 256 else torch.int32),
         observed=None,
         weights=None,
         columns=columns or ("value",),
