@@ -65,7 +65,7 @@ def plates(chapter: Chapter) -> Iterator[Plate]:
     if chapter.states > 1:
         yield probabilities_plate(chapter)
         yield transitions_plate(chapter)
-    if chapter.univariate:
+    if chapter.univariate and not chapter.family.context:  # beside a context a state has no one density
         yield emissions_plate(chapter)
     if chapter.univariate and say.has_extra_zero(chapter.family):
         yield spells_plate(chapter)
@@ -283,8 +283,9 @@ def forecast_plate(chapter: Chapter) -> Plate:
             grid[n, 0].get_legend().remove()
         if chances is not None:
             plots.chance_ahead(grid[n, 1], chances[0][rows], long_run=chances[1], step=words.step)
+    how = "simulated" if chapter.family.context.lags else "exact"
     caption = (
-        f"The next {say.plural(horizon, words.step)}: the exact predictive distribution of each {words.step} given the "
+        f"The next {say.plural(horizon, words.step)}: the {how} predictive distribution of each {words.step} given the "
         "series. It settles to the long-run distribution as the last state is forgotten."
     )
     return Plate("forecast", "What comes next", caption, made)
