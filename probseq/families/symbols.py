@@ -210,7 +210,7 @@ class Categorical(Family):
     ) -> None:
         checking.require_one_column(values, columns, "Categorical")
         checking.require_measured(values, observed, columns[0])
-        good = (values >= 0) & (values == torch.floor(real(values)))
+        good = (values >= 0) & (values == torch.floor(values))
         remedy = "give codes 0, 1, ..., or use from_fasta or a text column, which are coded on reading"
         checking.require(good, values, observed, columns[0], "be a code 0, 1, ... for Categorical", remedy, where)
         if self.categories is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,8 +105,8 @@ def segment(
     say = _tell if progress else _keep_quiet
     say(f"fitting to {data.series.total_steps:,} bases")
     model = HMM(_count(states, data, known), families.ContextCategorical(order) if order else families.Categorical())
-    priors = True if known is not None or not data.whole else None
-    fit = em(model, data.series, priors=priors, restarts=restarts, seed=seed, progress=progress)
+    source = None if known is not None or not data.whole else Path(training or genome)
+    fit = _fit(model, data, source, restarts=restarts, seed=seed, progress=progress)
     fitted = time.perf_counter()
     names, strands = data.words(model.states)
     stretches = (data.labelled(record) if training is None else record for record in read_records(genome))
@@ -141,6 +142,19 @@ def _training(genome: str | Path, known: Annotation | None, fit_bases: int) -> T
     if known is not None:
         return annotated_records(genome, known)
     return spread_stretches(genome, fit_bases or 1 << 62)
+
+
+def _fit(model: HMM, data: Training, genome: Path | None, **options: Any) -> Fit:
+    """Maximum likelihood of a whole genome, a long one from where stretches of it end; else, None, posterior mode.
+
+    A start takes several numbers a base to find, which the stretches can afford.
+    """
+    if genome is None:
+        return em(model, data.series, priors=True, **options)
+    if data.series.total_steps <= FIT_BASES:
+        return em(model, data.series, **options)
+    few = em(model, spread_stretches(genome, FIT_BASES).series, priors=True, **options)
+    return em(model, data.series, start=few.parameters, seed=options["seed"], progress=options["progress"])
 
 
 def _count(states: int | None, data: Training, known: Annotation | None) -> int:

@@ -1,6 +1,6 @@
 """Segment a generated genome of any length: nanoseconds a base and peak memory, in a process of its own.
 
-python -m tests.benchmarks.genome 100000000
+python -m tests.benchmarks.genome BASES [ORDER [BASES TO FIT TO, 0 FOR ALL]]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_genome(place: Path, bases: int, seed: int = 0) -> None:
             stream.write(rows.tobytes() + line[whole:].tobytes() + (b"\n" if size > whole else b""))
 
 
-def measure(bases: int, order: int = 0, signals: bool = True) -> dict[str, float]:
+def measure(bases: int, order: int = 0, fit_bases: int = 5_000_000) -> dict[str, float]:
     """Times of fitting and of reading with its files, and peak memory beyond what the imports took."""
     from probseq.genome import segment
 
@@ -46,7 +46,7 @@ def measure(bases: int, order: int = 0, signals: bool = True) -> dict[str, float
         began = time.perf_counter()
         write_genome(large, bases)
         written = time.perf_counter() - began
-        found = segment(large, 2, order=order, restarts=2, out=out, signals=signals)
+        found = segment(large, 2, order=order, restarts=2, out=out, fit_bases=fit_bases)
         size = sum(path.stat().st_size for path in found.files)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
