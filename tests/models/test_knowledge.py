@@ -312,3 +312,33 @@ def test_svi_does_not_sample_what_is_given(tmp_path):
 def test_what_cannot_be_fixed(fixed, message):
     with pytest.raises(ModelError, match=message):
         em(HMM(2, families.Poisson(), fixed=fixed), series(), restarts=1)
+
+
+def test_a_vector_that_is_missing_in_part_is_scored_by_what_is_there():
+    """Against paths with scipy's marginal normal densities; the program scores the same; EM sees every entry."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(4, 2))
+    values[1, 0] = values[2, 1] = values[3, 0] = values[3, 1] = NAN
+    data = Sequences.from_arrays([values])
+    means, factor = np.array([[0.0, 1.0], [2.0, -1.0]]), np.array([[[1.0, 0.0], [0.5, 1.2]], [[0.7, 0.0], [-0.3, 0.9]]])
+    point = {name: POINT[name] for name in ("initial", "transition")}
+    point |= {"loc": torch.from_numpy(means), "scale_tril": torch.from_numpy(factor)}
+    total = 0.0
+    for path in itertools.product(range(2), repeat=4):
+        weight = float(POINT["initial"][path[0]])
+        weight *= math.prod(float(POINT["transition"][i, j]) for i, j in itertools.pairwise(path))
+        for row, state in zip(values, path, strict=True):
+            there = ~np.isnan(row)
+            if there.any():
+                covariance = (factor[state] @ factor[state].T)[np.ix_(there, there)]
+                weight *= stats.multivariate_normal.pdf(row[there], means[state][there], covariance)
+        total += weight
+    full = torch.from_numpy(rng.normal(size=(20, 2)))
+    model = HMM(2, families.MultivariateGaussian("full"), priors=families.MultivariateGaussian("full").priors(full))
+    torch.testing.assert_close(model.log_prob(point, data), tensor([math.log(total)]), **EXACT)
+    program = pyro.condition(marginalize(model.program), point)
+    log_prob = pyro.poutine.trace(program).get_trace(data).log_prob_sum() - model.log_prior(point, data)
+    torch.testing.assert_close(log_prob, tensor(math.log(total)), **EXACT)
+    counts = model.expect(point, data)
+    assert float(counts.emission.expected.sum()) == pytest.approx(3.0)  # of four steps, one has nothing
+    assert model.expect(model.maximise(point, counts, True, data), data).log_likelihood > -math.inf

@@ -241,3 +241,22 @@ def test_longer_codes_are_the_same_chain():
     torch.testing.assert_close(forget(joint, 2, 1, 3), forget(forget(joint, 2, 2, 3), 2, 1, 2))
     chances = torch.rand(4, 2, dtype=torch.float64)
     assert int((over_codes(chances, 2, 2) > 0).sum()) == 8
+
+
+@pytest.mark.parametrize("labels", [None, torch.tensor([-1, 0, -1, -1, 1, -1, -1, 1])], ids=["unlabelled", "labelled"])
+@pytest.mark.parametrize(
+    "fixed", [{}, {"transition": [[NAN, 0.3], [NAN, NAN]], "level": [-1.0, NAN]}], ids=["free", "fixed"]
+)
+def test_the_log_joint_is_twice_differentiable(labels, fixed):
+    """Through codes, lags, labels, a stationary first code, and what is given."""
+    model = replace(MODEL, initial=StationaryInitial(), fixed=fixed)
+    coordinates = model.coordinates(model.complete({name: POINT[name] for name in ("transition", "level", "pull")}))
+    start = coordinates.pack().requires_grad_()
+    assert len(start) == (7 if not fixed else 5)
+    series = replace(SERIES, labels=labels)
+
+    def joint(u: Tensor) -> Tensor:
+        return model.log_joint(coordinates.unpack(u), series, True)
+
+    assert torch.autograd.gradcheck(joint, (start,), rtol=1e-6, atol=1e-7)
+    assert torch.autograd.gradgradcheck(joint, (start,), rtol=1e-5, atol=1e-6)
