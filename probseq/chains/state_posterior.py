@@ -135,6 +135,8 @@ class StatePosterior:
     def k_best(self, count: int) -> tuple[Tensor, Tensor]:
         """The `count` most probable paths of each sequence, the best first (Seshadri and Sundberg 1994).
 
+        Of one part of a coupled or remembering chain, they are that part of its best paths, and may be equal.
+
         Args:
             count: at least 1.
 

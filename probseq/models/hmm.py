@@ -63,7 +63,8 @@ class HMM:
         emission: the family of the observations, such as `families.Hurdle(families.Gamma())`.
         initial: what is said of the first state: `FreeInitial`, `StationaryInitial` or `FixedInitial`.
         transition: what is said of the moves: `FreeTransitions`, `StickyTransitions`, `LeftRightTransitions`,
-            `ForbiddenTransitions`, `FixedTransitions`, or any other `chains.TransitionLaw`.
+            `ForbiddenTransitions`, `TiedTransitions`, `FixedTransitions`, `ProductTransitions`, or any other
+            `chains.TransitionLaw`.
         priors: one state's prior for each emission parameter to override; the others are weakly informative, on the
             data's scale.
         fixed: parameters that are given, by name, each whole (of all states) with NaN where an entry is free.

@@ -22,6 +22,8 @@ from torch import Tensor
 
 from probseq import MarkovChain, ModelError, Sequences, marginalize, posterior
 from probseq.chains import HigherOrderMarkovChain, coupled_chains
+from probseq.chains.enumeration import Enumerate
+from probseq.chains.replay import PathGivenData
 from probseq.inference import em
 
 # Sums of at most 6^4 positive terms of log-probabilities below 100.
@@ -341,6 +343,23 @@ def test_predictive_draws_pairs_of_paths_from_their_joint_law(log_joint, paralle
     hoped = torch.cat([expected[common], expected[~common].sum()[None]])
     statistic = float(((observed - hoped).square() / hoped).sum())
     assert stats.chi2.sf(statistic, len(hoped) - 1) > 1e-4
+
+
+def test_law_of_a_path_given_the_data(random_laws, log_joint):
+    """Of one chain with the other summed out, of the pair, and of a single chain: the shares of all paths."""
+    parameters = leaves(random_laws, SIZES, seed=9)
+    exact = every_tuple(pair(parameters), SIZES, 3, log_joint)
+    with torch.no_grad(), Enumerate(-2) as reading:
+        pair(parameters)()
+    (chain,) = reading.chains
+    for site, digit in zip(chain.sites, chain.digits, strict=True):
+        law = PathGivenData(chain.law, chain.log_table, digit)
+        for path in itertools.product(range(SIZES[site.name]), repeat=3):
+            share = exact.chance[(exact.paths[site.name] == torch.tensor(path)).all(1)].sum()
+            assert float(law.log_prob(torch.tensor(path)).exp()) == pytest.approx(float(share), abs=1e-12)
+    whole = PathGivenData(chain.law, chain.log_table)
+    found = torch.stack([whole.log_prob(path) for path in chain.codes(exact.paths)])
+    torch.testing.assert_close(found.exp(), exact.chance, **EXACT)
 
 
 def test_prediction_of_the_site_that_couples_them():
