@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from probseq.kernels.across import peak, total
 from probseq.kernels.bits import row_at
 from probseq.kernels.jit import kernel
+from probseq.kernels.lanes import larger, load, power_of_two, spread, store
 from probseq.kernels.semi_markov_forward import ROOM, pairs
-from probseq.kernels.semi_markov_numbers import NONE, join, leaf, normal, plus, quotient, two_to
+from probseq.kernels.semi_markov_numbers import EIGHT, NONE, join, leaf, normal, plus, quotient, two_to
 
 
 @kernel
 def new_back(size, K, D):
-    """Q (K, size + D + ROOM), and V, H and the Q of the first segment (2, K)."""
-    return pairs(K, size + D + ROOM), np.empty((2, K)), np.empty((2, K)), np.empty((2, K)), np.empty((2, K))
+    """Q (K, size + D + ROOM), V (2, K) padded to eights, and H, the Q of the first segment and U (2, K)."""
+    V = np.zeros((2, (K + 7) // 8 * 8))
+    V[1] = NONE
+    return pairs(K, size + D + ROOM), V, np.empty((2, K)), np.empty((2, K)), np.empty((2, K))
 
 
 @kernel
@@ -33,7 +37,8 @@ def new_sums(log_transition, D, rows):
     """Room to add up counts: durations below D, D, those of the first segment, stays and leaves, moves, emissions."""
     S, K, _ = log_transition.shape
     small = np.zeros((2, K))
-    return np.zeros((K, D - 1 + ROOM)), np.zeros(K), np.zeros((K, D)), small, np.zeros((S * K, K)), np.zeros((rows, K))
+    moves = np.zeros((S * K, (K + 7) // 8 * 8))
+    return np.zeros((K, D - 1 + ROOM)), np.zeros(K), np.zeros((K, D)), small, moves, np.zeros((rows, K))
 
 
 @leaf
@@ -44,7 +49,7 @@ def combine(draw, block, before, opening, back, bounds, low, n, evidence, weight
     sequence and the one after its last. by_step (T, K) is overwritten with gamma, unless it is empty.
     """
     indices, V, Sm = draw[9], back[1], block[1]
-    K, size = V.shape[1], Sm[0].shape[0]
+    K, size = gamma.size, Sm[0].shape[0]
     moves, emission = sums[4], sums[5]
     for s in range(n - 1, -1, -1):
         t = low + s
@@ -74,20 +79,22 @@ def combine(draw, block, before, opening, back, bounds, low, n, evidence, weight
 
 @leaf
 def leave(A, first, block, s, back, evidence, weight, moves):
-    """U of a step from V of the next one, and the moves between them."""
+    """U of a step from V of the next one, and the moves between them; eight states at a time."""
     (Am, Ae), (Sm, Se), (Xm, Xe) = A, block[1], block[2]
     _, V, _, _, U = back
-    K = V.shape[1]
-    for i in range(K):
-        top, value = 2.0 * NONE, 0.0
-        for j in range(K):
-            top = max(top, Ae[first + i, j] + V[1, j])
+    width = V.shape[1]
+    for i in range(U.shape[1]):
+        row, tops, sums = (first + i) * width, spread(2.0 * NONE, EIGHT), spread(0.0, EIGHT)
+        for c in range(0, width, 8):
+            tops = larger(tops, load(Ae, row + c, EIGHT) + load(V, width + c, EIGHT))
+        top = peak(tops)
         share = weight * (Xm[s, i] / evidence[0]) * two_to(min(Xe[s, i] + top - evidence[1], 1000.0))
-        for j in range(K):
-            term = Am[first + i, j] * V[0, j] * two_to(Ae[first + i, j] + V[1, j] - top)
-            moves[first + i, j] += share * term
-            value += term
-        m, e = normal(value, top)
+        for c in range(0, width, 8):
+            scale = power_of_two((load(Ae, row + c, EIGHT) + load(V, width + c, EIGHT)) - spread(top, EIGHT))
+            term = (load(Am, row + c, EIGHT) * load(V, c, EIGHT)) * scale
+            store(moves, row + c, load(moves, row + c, EIGHT) + term * share)
+            sums = sums + term
+        m, e = normal(total(sums), top)
         U[0, i], U[1, i] = normal(m * Sm[s, i], e + Se[s, i])
 
 
@@ -107,7 +114,7 @@ def combine_state(draw, block, opening, back, bounds, t, s, k, evidence, weight,
     (Wm, We), S, _, (tm, te), bads = block
     (Qm, Qe), _, H, Q1, U = back
     durations, longest, firsts, tails, _, _ = sums
-    D, at, age, bad = f[0].shape[1], S[0].shape[0] - 1 - s, t - bounds[0] + 1, bads[s, k]
+    D, at, age, bad = f[0].shape[1], S[0].shape[0] - 1 - s, t - bounds[0] + 1, np.int64(bads[s, k])
     span, w = t - max(bad, bounds[0]), weight / evidence[0]
     early, cm, ce = bad < bounds[0] and age <= D, 0.0, NONE
     um, ue = 0.0, NONE
@@ -116,11 +123,13 @@ def combine_state(draw, block, opening, back, bounds, t, s, k, evidence, weight,
     else:
         um, ue = U[0, k], U[1, k]
         cm, ce = w * um, ue - evidence[1]
-        hm, he = normal(tail[0][0, k] * H[0, k], tail[1][0, k] + H[1, k])
-        tails[0, k] += w * tm[s, k] * hm * two_to(te[s, k] + he - evidence[1])
         lm, le = normal(tail[0][1, k] * um, tail[1][1, k] + ue)
         tails[1, k] += w * tm[s, k] * lm * two_to(te[s, k] + le - evidence[1])
-        H[0, k], H[1, k] = plus(hm, he, lm, le)
+        if tail[0][0, k] != 0.0:
+            hm, he = tail[0][0, k] * H[0, k], tail[1][0, k] + H[1, k]
+            tails[0, k] += w * tm[s, k] * hm * two_to(te[s, k] + he - evidence[1])
+            lm, le = plus(hm, he, lm, le)
+        H[0, k], H[1, k] = lm, le
         hm, he = H[0, k], H[1, k] - evidence[1]
         if span >= D:
             e = We[k, at + D - 1] + last[1][k, 0] + he
@@ -151,7 +160,7 @@ def censor(draw, block, opening, back, bounds, t, s, k, early, evidence, w, sums
     (Qm, Qe), _, H, Q1, _ = back
     durations, longest, firsts, _, _, _ = sums
     D, at, age, m, e = f[0].shape[1], Sm.shape[0] - 1 - s, t - bounds[0] + 1, Sm[s, k], Se[s, k]
-    span, level = t - max(bads[s, k], bounds[0]), e - evidence[1]
+    span, level = t - max(np.int64(bads[s, k]), bounds[0]), e - evidence[1]
     H[0, k], H[1, k], Q1[0, k], Q1[1, k] = m, e, 0.0, NONE
     rm, re = 0.0, NONE  # all that began at most d steps ago
     for d in range(D):
@@ -188,7 +197,7 @@ def drain(sums, transition, duration, first, stay, leaves, emission):
         stay[k] += tails[0, k]
         leaves[k] += tails[1, k]
     for r in range(S * K):
-        for j in range(K):
+        for j in range(K):  # the rest of a row is padding
             transition[r // K, r % K, j] += moves[r, j]
     for r in range(rows.shape[0]):
         for k in range(K):

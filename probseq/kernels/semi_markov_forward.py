@@ -21,7 +21,20 @@ import numpy as np
 
 from probseq.kernels.bits import row_at
 from probseq.kernels.jit import kernel
-from probseq.kernels.semi_markov_numbers import NONE, dot, exp_of, exp_table, leaf, normal, plus, quotient, two_to
+from probseq.kernels.lanes import larger, load, power_of_two, spread, store_row
+from probseq.kernels.semi_markov_numbers import (
+    EIGHT,
+    NONE,
+    add,
+    dot,
+    exp_of,
+    exp_table,
+    leaf,
+    normal,
+    normals,
+    plus,
+    quotient,
+)
 
 ROOM = 8  # numbers that may be read beyond the end of a row
 
@@ -37,12 +50,18 @@ def prepare_draw(log_transition, log_duration, log_first, log_stay, log_leave, l
     """The laws of one draw as pairs of tables of numbers.
 
     Returns:
-        A: (S * K, K); p: (K, D - 1); last: (K, 1), p_k(D); f: (K, D); tail: q and 1 - q, (2, K); p's survivor
-        function, sum_{d'>=d} p(d'), (K, D - 1); f's, (K, D); emission: (R, K), or (1, K) room without an index; and
+        A: (S * K, K), padded to eights; p: (K, D - 1); last: (K, 1), p_k(D); f: (K, D); tail: q and 1 - q, (2, K);
+        p's survivor function, sum_{d'>=d} p(d'), (K, D - 1); f's, (K, D); emission: (R, K), or (1, K) room without an
+        index; and
         log_table and indices.
     """
     K, D = log_duration.shape
-    A, p, last, f = pairs(log_transition.shape[0] * K, K), pairs(K, D - 1 + ROOM), pairs(K, 1), pairs(K, D)
+    A, p, last, f = (
+        pairs(log_transition.shape[0] * K, (K + 7) // 8 * 8),
+        pairs(K, D - 1 + ROOM),
+        pairs(K, 1),
+        pairs(K, D),
+    )
     exp_table(log_transition.reshape(-1, K), A[0], A[1])
     exp_table(log_duration[:, : D - 1], p[0], p[1])
     exp_table(log_duration[:, D - 1 :], last[0], last[1])
@@ -69,8 +88,13 @@ def prepare_draw(log_transition, log_duration, log_first, log_stay, log_leave, l
 
 @kernel
 def new_block(size, K, D):
-    """Room for a block: W (K, size + D + ROOM), and S, X and tau (size, K), each a pair, and bad (size, K)."""
-    return pairs(K, size + D + ROOM), pairs(size, K), pairs(size, K), pairs(size, K), np.empty((size, K), np.int64)
+    """Room for a block: W (K, size + D + ROOM), and S, X and tau (size, K), each a pair, and bad (size, K).
+
+    What belongs to one step is one stretch of memory.
+    """
+    steps = np.empty((size, 7, K))
+    S, X, tau = (steps[:, 0], steps[:, 1]), (steps[:, 2], steps[:, 3]), (steps[:, 4], steps[:, 5])
+    return pairs(K, size + D + ROOM), S, X, tau, steps[:, 6]
 
 
 @leaf
@@ -105,7 +129,7 @@ def advance(draw, block, carry, opening, start, low, n):
         for k in range(K):
             X[0][s, k], X[1][s, k] = advance_state(draw, block, carry, opening, start, t, k, row, size - 1 - s)
             S[0][s, k], S[1][s, k], tau[0][s, k], tau[1][s, k] = carry[0, k], carry[1, k], carry[2, k], carry[3, k]
-            bad[s, k] = np.int64(carry[6, k])
+            bad[s, k] = carry[6, k]
         enter(draw[0], row_at(indices[2], indices[3], t) * K if indices[3] else 0, X, s, carry)
 
 
@@ -126,31 +150,39 @@ def advance_state(draw, block, carry, opening, start, t, k, row, at):
     bad, age = np.int64(carry[6, k]), t - start + 1
     span = t - max(bad, start)  # segments other than the first that may go on
     m, e = dot(Wm[k], We[k], at, p[0][k], p[1][k], min(span, D - 1))
-    tm, te = normal(carry[2, k] * tail[0][0, k], carry[3, k] + tail[1][0, k])
+    tm, te = 0.0, NONE
     if span >= D:
-        tm, te = plus(tm, te, Wm[k, at + D - 1] * last[0][k, 0], We[k, at + D - 1] + last[1][k, 0])
+        tm, te = normal(Wm[k, at + D - 1] * last[0][k, 0], We[k, at + D - 1] + last[1][k, 0])
+    if tail[0][0, k] != 0.0:
+        tm, te = plus(tm, te, carry[2, k] * tail[0][0, k], carry[3, k] + tail[1][0, k])
     if bad < start and age <= D:
         im, ie = normal(opening[0, k] * f[0][k, age - 1], opening[1, k] + f[1][k, age - 1])
         if age < D:
-            m, e = plus(m, e, im, ie)
+            m, e = add(m, e, im, ie)
         else:
             tm, te = plus(tm, te, im, ie)
     carry[2, k], carry[3, k] = tm, te
-    m, e = plus(m, e, tm * tail[0][1, k], te + tail[1][1, k])
+    m, e = add(m, e, tm * tail[0][1, k], te + tail[1][1, k])
     return normal(m * Sm, e + Se)
 
 
 @leaf
 def enter(A, first, X, s, carry):
-    """E of the next step, from X of this one and the matrix whose rows begin at `first`."""
-    (Am, Ae), K = A, carry.shape[1]
-    for j in range(K):
-        top, value = 2.0 * NONE, 0.0
-        for i in range(K):
-            top = max(top, X[1][s, i] + Ae[first + i, j])
-        for i in range(K):
-            value += X[0][s, i] * Am[first + i, j] * two_to(X[1][s, i] + Ae[first + i, j] - top)
-        carry[4, j], carry[5, j] = normal(value, top)
+    """E of the next step, from X of this one and the matrix whose rows begin at `first`; eight states at a time."""
+    (Am, Ae), (Xm, Xe) = A, X
+    K = Am.shape[1]
+    for c in range(0, carry.shape[1], 8):
+        at = first * K + c
+        tops, sums = spread(2.0 * NONE, EIGHT), spread(0.0, EIGHT)
+        for i in range(carry.shape[1]):
+            tops = larger(tops, load(Ae, at + i * K, EIGHT) + spread(Xe[s, i], EIGHT))
+        for i in range(carry.shape[1]):
+            scale = power_of_two((load(Ae, at + i * K, EIGHT) + spread(Xe[s, i], EIGHT)) - tops)
+            sums = sums + (load(Am, at + i * K, EIGHT) * Xm[s, i]) * scale
+        m, e = normals(sums, tops)
+        n = min(8, carry.shape[1] - c)
+        store_row(carry, 4 * carry.shape[1] + c, n, m)
+        store_row(carry, 5 * carry.shape[1] + c, n, e)
 
 
 @leaf
@@ -161,15 +193,16 @@ def occupy(draw, block, opening, start, s, low, out):
     D, t, at = f[0].shape[1], low + s, Sm.shape[0] - 1 - s
     age = t - start + 1
     for k in range(out.shape[1]):
-        bad, span = bads[s, k], t - max(bads[s, k], start)
+        bad = np.int64(bads[s, k])
+        span = t - max(bad, start)
         if bad == t:
             out[0, k], out[1, k] = 0.0, NONE
             continue
         m, e = dot(Wm[k], We[k], at, beyond[0][k], beyond[1][k], min(span, D - 1))
-        m, e = plus(m, e, tm[s, k], te[s, k])
+        m, e = add(m, e, tm[s, k], te[s, k])
         if bad < start and age < D:
             factor = beyond_first[0][k, age - 1], beyond_first[1][k, age - 1]
-            m, e = plus(m, e, opening[0, k] * factor[0], opening[1, k] + factor[1])
+            m, e = add(m, e, opening[0, k] * factor[0], opening[1, k] + factor[1])
         out[0, k], out[1, k] = normal(m * Sm[s, k], e + Se[s, k])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from probseq.kernels.across import peak, total
 from probseq.kernels.bits import LN2, LN2_HIGH, LN2_LOW, LOG2_E, ZERO, bits_of, float_of
 from probseq.kernels.jit import _SHARED, _njit
-from probseq.kernels.lanes import larger, load, load_row, power_of_two, spread, store, store_row
+from probseq.kernels.lanes import choose, exponent_of, larger, load, load_row, power_of_two, spread, store, store_row
 
 NONE = float(ZERO)
 EIGHT = (0,) * 8
@@ -70,10 +70,26 @@ def quotient(a, x, b, y):
 
 
 @leaf
+def add(a, x, b, y):
+    """a 2**x + b 2**y, with any mantissa."""
+    top = max(x, y)
+    return a * two_to(x - top) + b * two_to(y - top), top
+
+
+@leaf
 def plus(a, x, b, y):
     """a 2**x + b 2**y, as a number."""
-    top = max(x, y)
-    return normal(a * two_to(x - top) + b * two_to(y - top), top)
+    m, e = add(a, x, b, y)
+    return normal(m, e)
+
+
+@leaf
+def normals(values, exponents):
+    """Lanes of numbers from positive mantissas, or zero, of any size."""
+    e = exponent_of(values)
+    zero, none = spread(0.0, EIGHT), spread(NONE, EIGHT)
+    e = choose(values, e, zero)
+    return values * power_of_two(zero - e), choose(values, exponents + e, none)
 
 
 @leaf
@@ -89,7 +105,7 @@ def exp_table(log_values, mantissas, exponents):
 
 @leaf
 def dot(a, x, at, b, y, n):
-    """sum_d a[at + d] 2**x[at + d] b[d] 2**y[d] over d < n, as a number; b and y are zero beyond their end."""
+    """sum_d a[at + d] 2**x[at + d] b[d] 2**y[d] over d < n, with any mantissa; b and y are zero beyond their end."""
     tops, whole = spread(NONE, EIGHT), n - n % 8
     for d in range(0, whole, 8):
         tops = larger(tops, load(x, at + d, EIGHT) + load(y, d, EIGHT))
@@ -105,7 +121,7 @@ def dot(a, x, at, b, y, n):
     if whole < n:
         scale = power_of_two((load_row(x, at + whole, n - whole, NONE, EIGHT) + load(y, whole, EIGHT)) - tops)
         sums = sums + (load_row(a, at + whole, n - whole, 0.0, EIGHT) * load(b, whole, EIGHT)) * scale
-    return normal(total(sums), top)
+    return total(sums), top
 
 
 @leaf

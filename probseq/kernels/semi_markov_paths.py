@@ -122,7 +122,7 @@ def draw_length(draw, work, start, t, low, k, cut, uniform, room):
     """Steps up to t of a segment of k that ends with t, or is cut off there; 0 for a first one, D for D or more."""
     _, p, _, f, tail, beyond, beyond_first, _, _, _ = draw
     (Wm, We), (Sm, _), _, (tm, te), bads = work[0]
-    opening, m, e, bad = work[3], room[0], room[1], bads[t - low, k]
+    opening, m, e, bad = work[3], room[0], room[1], np.int64(bads[t - low, k])
     D, at, age = f[0].shape[1], Sm.shape[0] - 1 - (t - low), t - start + 1
     law, law_first = (beyond, beyond_first) if cut else (p, f)
     n = min(t - max(bad, start), D - 1)
@@ -145,7 +145,7 @@ def draw_stay(draw, work, start, t, low, k, uniform):
     (Wm, We), (Sm, _), _, (tm, te), bads = work[0]
     D, at, age = f[0].shape[1], Sm.shape[0] - 1 - (t - low), t - start + 1
     m, e, reached = tm[t - low, k], te[t - low, k], 0.0
-    if t - max(bads[t - low, k], start) >= D:
+    if t - max(np.int64(bads[t - low, k]), start) >= D:
         reached = Wm[k, at + D - 1] * last[0][k, 0] / m * two_to(We[k, at + D - 1] + last[1][k, 0] - e)
     elif age == D:
         reached = 1.0
