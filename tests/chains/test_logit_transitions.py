@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from scipy import optimize, special
 from torch import Tensor
 
-from probseq import HMM, Design, ModelError, Season, Sequences, em, families, marginalize
+from probseq import HMM, Design, Fit, ModelError, Season, Sequences, em, families, marginalize, svi
 from probseq.chains import FreeTransitions, LogitTransitions, StationaryInitial
 from probseq.chains.logit_transitions import SITE, matrices, maximise_logit
 from probseq.families import Gaussian, Hurdle, Regression
@@ -288,3 +289,76 @@ def test_recovery_of_coefficients() -> None:
         bound = 0.15 if name == SITE else 0.05
         assert (fit.parameters[name] - value).abs().max() < bound, name
     assert bool(point.isfinite().all())
+
+
+# ---- what comes next: simulated and forecast along seasons and covariates ------------------------------------------
+
+
+def known_fit(model: HMM, series: Sequences, parameters: dict[str, Tensor]) -> Fit:
+    """A fit that stands at these parameters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that one iteration does not converge
+        fit = em(model, series, start=parameters, max_iterations=1, priors=True, polished=False)
+    draws = {name: value.unsqueeze(0) for name, value in parameters.items()}
+    return dataclasses.replace(fit, parameters=parameters, draws=draws)
+
+
+def test_a_forecast_is_the_mixture_over_all_paths_at_the_covariates_to_come() -> None:
+    model, series, parameters = make(2)
+    ahead = torch.tensor([[0.3], [-1.1], [0.8], [0.0]]).double()
+    found = known_fit(model, series, parameters).forecast(series, 2, (0.5,), covariates=ahead.numpy())
+    longer = series.future(2, ahead.numpy())
+    rows = rows_by_hand(longer)
+    joints = paths_by_hand(model, longer, parameters)
+    for number, (end, joint) in enumerate(zip(longer.offsets.tolist()[1:], joints, strict=True)):
+        total = torch.stack(list(joint.values())).logsumexp(0)
+        for back in (2, 1):
+            line = found.iloc[2 * number + 2 - back]
+            row, mean = rows[end - back], 0.0
+            for state in range(2):
+                chance = sum(float((value - total).exp()) for path, value in joint.items() if path[-back] == state)
+                assert line[f"probability_{state}"] == pytest.approx(chance, abs=1e-10)
+                wet = torch.sigmoid((parameters["nonzero_coefficients"][state] * row).sum())
+                mean += chance * float(wet * (parameters["loc_coefficients"][state] * row).sum())
+            assert line["mean"] == pytest.approx(mean, abs=1e-10)
+
+
+def test_simulations_follow_the_season_and_the_covariate() -> None:
+    """Shares of 20,000 steps at each design row against the chain's own law there, within five standard errors."""
+    model, _, parameters = make(2)
+    steps = 20_000
+    a = np.where(np.arange(steps) % 6 < 3, 0.5, -0.5)
+    blank = Sequences.from_arrays(np.zeros(steps), covariates=a[:, None], covariate_names=["a"])
+    series = make(2)[1]
+    drawn = known_fit(model, series, parameters).simulate(blank, seed=3)
+    rows, index = DESIGN.rows(drawn)
+    assert drawn.labels is not None
+    state, values = drawn.labels.numpy(), drawn.values.numpy()
+    for place, row in enumerate(rows):
+        matrix = matrix_by_hand(parameters[SITE], row)
+        for left in range(2):
+            moves = np.flatnonzero((index[1:] == place) & (state[:-1] == left)) + 1
+            expected = float(matrix[left, 1])
+            error = np.sqrt(expected * (1 - expected) / len(moves))
+            assert abs((state[moves] == 1).mean() - expected) < 5 * error
+            here = values[(index == place) & (state == left)]
+            wet = float(torch.sigmoid((parameters["nonzero_coefficients"][left] * row).sum()))
+            assert abs((here != 0).mean() - wet) < 5 * np.sqrt(wet * (1 - wet) / len(here))
+            loc, scale = float((parameters["loc_coefficients"][left] * row).sum()), float(parameters["scale"][left])
+            assert abs(here[here != 0].mean() - loc) < 5 * scale / np.sqrt((here != 0).sum())
+
+
+def test_a_saved_fit_scores_the_same(tmp_path) -> None:
+    model, series, parameters = make(2)
+    fit = known_fit(model, series, parameters)
+    again = Fit.load(fit.save(tmp_path / "fit"))
+    assert isinstance(fit.model, HMM) and again.model == dataclasses.replace(fit.model, priors={})
+    assert torch.equal(again.log_prob(series), fit.log_prob(series))
+
+
+def test_svi_finds_the_mode_that_em_finds() -> None:
+    model, series, _ = simulated(300, seed=1)
+    mode = em(model, series, restarts=1, priors=True)
+    found = svi(model, series, steps=1500, learning_rate=0.05, seed=1)
+    for name in (SITE, "rate_coefficients"):  # Adam stops within a few thousandths of a flat mode
+        torch.testing.assert_close(found.parameters[name], mode.parameters[name], rtol=0, atol=0.02)
