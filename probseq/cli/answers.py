@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from probseq.cli.fitting import chapter_of
 from probseq.cli.output import write_csv, write_stdout
 from probseq.cli.source import load
 from probseq.errors import DataError
 from probseq.io.writing import check_writable
+from probseq.sequences import Sequences
 
 
 def decode(saved: Path, file: Path, out: Path | None) -> None:
@@ -20,14 +22,23 @@ def decode(saved: Path, file: Path, out: Path | None) -> None:
     write_csv(frame, out, index=series.time is not None)
 
 
-def forecast(saved: Path, file: Path, horizon: int, quantiles: str, out: Path | None) -> None:
-    """The next steps of each sequence, as CSV."""
+def forecast(saved: Path, file: Path, horizon: int, quantiles: str, covariates: Path | None, out: Path | None) -> None:
+    """The next steps of each sequence, as CSV; `covariates` is a table of what the model depends on then."""
     _check(out)
     levels = parse_quantiles(quantiles)
     if horizon < 1:
         raise DataError(f"horizon must be at least 1, got {horizon}; ask for one step or more.")
     fit, source = load(saved)
-    write_csv(fit.forecast(source.read(file), horizon, levels), out, index=True)
+    known = None if covariates is None else _future(covariates, source.covariates)
+    write_csv(fit.forecast(source.read(file), horizon, levels, covariates=known), out, index=True)
+
+
+def _future(file: Path, names: tuple[str, ...]) -> pd.DataFrame:
+    """The covariates of the steps ahead, a row for each."""
+    if not names:
+        raise DataError(f"covariates must belong to a model fitted with --covariates, got {file}; leave it out.")
+    series = Sequences.from_csv(file, list(names))
+    return series.to_frame()
 
 
 def simulate(saved: Path, steps: int | None, sequences: int, seed: int, out: Path | None) -> None:

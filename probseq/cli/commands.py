@@ -112,12 +112,15 @@ def forecast(
     file: Data,
     horizon: Annotated[int, typer.Option(help="Steps ahead, at least 1.")],
     quantiles: Annotated[str, typer.Option(help="Comma separated, each between 0 and 1.")] = "0.05,0.25,0.5,0.75,0.95",
+    covariates: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Covariates of the steps ahead, where the model depends on some.")
+    ] = None,
     out: Out = None,
 ) -> None:
     """Mean, quantiles and state probabilities of the next steps of each sequence, as CSV."""
     from probseq.cli import answers
 
-    answers.forecast(saved, file, horizon, quantiles, out)
+    answers.forecast(saved, file, horizon, quantiles, covariates, out)
 
 
 @app.command()

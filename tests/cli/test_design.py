@@ -41,6 +41,13 @@ def test_moves_follow_seasons_and_covariates(run: Callable, rain: Path, tmp_path
     assert decoded["state"].tolist() == expected.decode(series)["state"].tolist()
     printed = run("fit", rain, *options, "--season", "year").out
     assert "moves by year_cos_1, year_sin_1" in printed and "to the next, on average" in printed
+    ahead = tmp_path / "ahead.csv"
+    pd.DataFrame({"wind": [0.5, -1.0]}).to_csv(ahead, index=False)
+    forecast = run("forecast", tmp_path / "fit", rain, "--horizon", "2", "--covariates", ahead)
+    wanted = expected.forecast(series, 2, covariates=np.array([[0.5], [-1.0]]))
+    assert pd.read_csv(io.StringIO(forecast.out))["mean"].to_numpy() == pytest.approx(wanted["mean"].to_numpy())
+    refused = run("forecast", tmp_path / "fit", rain, "--horizon", "2")
+    assert refused.code == 2 and "wind" in refused.err
     lacking = tmp_path / "lacking.csv"
     pd.read_csv(rain).drop(columns="wind").to_csv(lacking, index=False)
     refused = run("decode", tmp_path / "fit", lacking)
