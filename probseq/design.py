@@ -185,6 +185,24 @@ class Design:
             known[self] = self._find_rows(series)
         return known[self]
 
+    def require_identified(self, series: Sequences) -> None:
+        """Refuse columns that are a combination of the others, whose coefficients no data could tell.
+
+        Raises:
+            DataError: such as for a covariate that is constant over the series.
+        """
+        rows = self.rows(series)[0].numpy()
+        scaled = rows / np.maximum(np.abs(rows).max(0), np.finfo(float).tiny)
+        kept: list[int] = []
+        for column, name in enumerate(self.names):
+            if np.linalg.matrix_rank(scaled[:, [*kept, column]]) == len(kept):
+                raise DataError(
+                    f"the columns of a design must not determine each other, got '{name}' as a combination of "
+                    f"{', '.join(self.names[k] for k in kept)} in these {series.total_steps} steps; leave it out, or "
+                    "fit with priors."
+                )
+            kept.append(column)
+
     def _find_rows(self, series: Sequences) -> tuple[Tensor, np.ndarray]:
         keys = [self._covariate(series, name) for name in self.covariates]
         keys += [season.phase(series) for season in self.seasons]

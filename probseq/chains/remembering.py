@@ -11,7 +11,17 @@ from probseq.chains.composite import forget, remember, remember_law, unfold
 from probseq.chains.markov_chain import MarkovChain
 from probseq.chains.state_sequence import ChainCounts, StateSequence
 from probseq.chains.transition_laws import TransitionLaw
+from probseq.errors import ModelError
 from probseq.sequences import Sequences
+
+
+def require_memory(law: TransitionLaw, memory: int) -> None:
+    """Refuse a law that cannot remember as many states as the emissions depend on."""
+    if memory > law.order and not law.lengthens:
+        raise ModelError(
+            f"emissions that depend on the last {memory} states must have moves between single steps, got "
+            f"{type(law).__name__}; use Autoregression, or a law of matrices such as FreeTransitions."
+        )
 
 
 def remembering_chain(

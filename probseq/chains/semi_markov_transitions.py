@@ -42,6 +42,7 @@ class SemiMarkovTransitions(TransitionLaw):
     in_progress: bool = False
     prior: float = 1.1
     exchangeable = True
+    lengthens = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.duration, DurationLaw):

@@ -41,6 +41,9 @@ class TransitionLaw(ABC):
     order: int = 1
     """o, how many states the next one depends on."""
 
+    lengthens: bool = True
+    """Whether `tables` says all of the moves, so that a chain of longer memory can be built on them."""
+
     design: Design = Design()
     """What the moves depend on besides; empty means the same moves at every step."""
 

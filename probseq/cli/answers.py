@@ -48,7 +48,7 @@ def simulate(saved: Path, steps: int | None, sequences: int, seed: int, out: Pat
     length = steps if steps is not None else source.steps or fit.observations
     if length < 1 or sequences < 1:
         raise DataError(f"steps and sequences must be at least 1, got {length} and {sequences}; ask for one or more.")
-    series = fit.simulate([length] * sequences, seed=seed)
+    series = fit.simulate([length] * sequences, seed=seed, labelled=True)
     frame = series.to_frame().rename(columns={"label": "state"})
     at = len(frame.columns) - 1 if sequences == 1 else 1
     frame.insert(0 if sequences == 1 else min(1, at), "step", np.tile(np.arange(length), sequences))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from probseq.errors import DataError
+from probseq.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from probseq.families.family import Family
 
 
 def measured(values: Tensor, observed: Tensor | None) -> Tensor:
@@ -99,3 +103,12 @@ def require_positive(
         return f"use Hurdle({family}()) if a zero is a real outcome, or mark it missing"
 
     require(values > 0, values, observed, name, f"be > 0 for {family}", remedy, where)
+
+
+def require_plain(outer: str, inner: Family) -> None:
+    """Refuse to wrap a family that sees more than the observation itself: lags, a design, or earlier states."""
+    if inner.context or inner.memory > 1:
+        raise ModelError(
+            f"{outer} must wrap a family of the observation alone, got {inner.name} at inner; turn it round, as in "
+            f"Regression({outer}(...), design), or write a Pyro program."
+        )

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probseq.errors import DataError, ModelError
-from probseq.families import bernoulli_vectors, missing_entries
+from probseq.families import bernoulli_vectors, checking, missing_entries
 from probseq.families.family import Family, Parameter, Parameters, Priors, real, step_name
 from probseq.families.symbols import Bernoulli, beta_mode
 
@@ -38,6 +38,7 @@ class Independent(Family):
                 f"Independent must wrap a univariate family, got {self.inner!r} at inner; "
                 "write Independent(Bernoulli()), say."
             )
+        checking.require_plain("Independent", self.inner)
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probseq.errors import ModelError
-from probseq.families import numerical
+from probseq.families import checking, numerical
 from probseq.families.family import Family, Parameter, Parameters, Priors, empty, real, step_name
 from probseq.families.mixture_law import MixtureDistribution, log_sum
 from probseq.families.special import safe_log
@@ -55,6 +55,7 @@ class Mixture(Family):
                 f"Mixture must be of a family that is no mixture, got {self.inner!r} at inner; "
                 "write Mixture(Gaussian(), 2), say."
             )
+        checking.require_plain("Mixture", self.inner)
         if not isinstance(self.components, int) or self.components < 1:
             raise ModelError(
                 f"components must be a whole number >= 1, got {self.components!r} at Mixture; give 2 or more."

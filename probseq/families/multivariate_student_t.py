@@ -33,6 +33,7 @@ STEPS = 500  # of ECME at most in one M-step; a few dozen do
 FEW_STEPS = 4  # with many rows, or entries missing: each raises the likelihood, and EM comes back anyway
 MANY = 1 << 16  # weights of one M-step
 STILL = 1e-11  # a relative change that ends them
+GAUSSIAN = 1e7  # a df from which the law is Gaussian to seven digits, and up to which its density keeps them
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class MultivariateStudentT(Family):
         return {"df": Parameter(constraints.positive), **gaussian}
 
     def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
-        whole = dist.MultivariateStudentT(parameters["df"], parameters["loc"], parameters["scale_tril"])
+        df = parameters["df"].clamp(max=GAUSSIAN)
+        whole = dist.MultivariateStudentT(df, parameters["loc"], parameters["scale_tril"])
         score = missing_entries.score_by_pattern(_marginal)
         return missing_entries.PartlyObserved(whole, score, constraints.real)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from probseq.errors import DataError, ModelError
+from probseq.families import checking
 from probseq.families.family import Family, Parameter, Parameters, Priors, real, step_name
 from probseq.families.independent import column_table, present
 from probseq.families.missing_entries import PartlyMissing
@@ -98,6 +99,8 @@ class Product(Family):
                 f"Product must be of univariate families, one for each column, got {self.families!r} at families; "
                 "write Product((Gaussian(), Hurdle(Gamma()))), say."
             )
+        for one in self.families:
+            checking.require_plain("Product", one)
         if self.names is None:
             return
         object.__setattr__(self, "names", tuple(self.names))

@@ -56,6 +56,7 @@ class ZeroFamily(Family):
                 f"{outer} must wrap a family without an extra zero, got {self.inner!r}; write {outer}(Gamma()), say."
             )
         refuse_symbols(outer, self.inner)
+        checking.require_plain(outer, self.inner)
         if self.inner.kind in ("mixture", "product"):
             raise ModelError(
                 f"{outer} must stand inside a {self.inner.kind}, got {self.inner.name} at inner; "

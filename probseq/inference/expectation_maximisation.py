@@ -144,7 +144,11 @@ def _fit(climber: Climber, climb: Climb, climbs: list[Climb], polished: bool, be
 
 def _bind(model: HMM | ProgramModel | Callable[..., Any], series: Sequences, priors: bool) -> HMM | ProgramModel:
     bound = model if isinstance(model, HMM | ProgramModel) else ProgramModel(model)
-    return bound.bind(series, with_priors=priors)
+    bound = bound.bind(series, with_priors=priors)
+    if isinstance(bound, HMM) and not priors:
+        for design in {bound.transition.design, bound.emission.context.design}:
+            design.require_identified(series)
+    return bound
 
 
 def _polished(climb: Climb, model: HMM | ProgramModel, series: Sequences, priors: bool) -> Climb:

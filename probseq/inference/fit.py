@@ -157,17 +157,18 @@ class Fit:
         model = self._hmm("forecast")
         return forecasting.forecast(model, self.draws, series, horizon, quantiles, covariates, seed)
 
-    def simulate(self, lengths: int | Sequence[int] | Sequences, *, seed: int) -> Sequences:
+    def simulate(self, lengths: int | Sequence[int] | Sequences, *, seed: int, labelled: bool = False) -> Sequences:
         """New series from the fitted model; draws of the parameters take turns, one for each sequence.
-
-        The states behind them are its labels; a fit honours labels, so fit to `.unlabelled()`.
 
         Args:
             lengths: steps of each sequence; or a series whose steps, times and covariates to simulate along, which a
                 model with covariates or seasons needs.
             seed: of the generator.
+            labelled: give the states behind the series as its labels, which a fit to it would honour.
         """
-        return simulation.simulate(self._hmm("simulate"), self.draws, lengths, seed, self.columns, self.categories)
+        model = self._hmm("simulate")
+        found = simulation.simulate(model, self.draws, lengths, seed, self.columns, self.categories)
+        return found if labelled else found.unlabelled()
 
     # ---- words and files -------------------------------------------------------------------------------------------
 

@@ -34,11 +34,20 @@ ITERATIONS = 200
 def as_fixed(given: Mapping[str, Any]) -> dict[str, Tensor]:
     """Numbers as float64 tensors."""
     try:
-        return {name: torch.as_tensor(value, dtype=torch.float64) for name, value in given.items()}
+        return {name: _double(value) for name, value in given.items()}
     except (TypeError, ValueError, RuntimeError, AttributeError) as problem:
         raise ModelError(
             f"fixed parameters must be numbers, NaN where free, got {dict(given)!r}; {problem}."
         ) from problem
+
+
+def _double(value: Any) -> Tensor:
+    """Float64; a number of single precision is read as the decimal number of seven digits that was meant."""
+    tensor = torch.as_tensor(value)
+    if tensor.dtype != torch.float32:
+        return tensor.to(torch.float64)
+    meant = [float(f"{number:.7g}") for number in tensor.reshape(-1).tolist()]
+    return torch.tensor(meant, dtype=torch.float64).reshape(tensor.shape)
 
 
 def whole(fixed: Values) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from probseq.chains.composite import digits
 from probseq.chains.initial_laws import FreeInitial, InitialLaw
 from probseq.chains.matrix_laws import FreeTransitions
-from probseq.chains.remembering import forgetting, remembering_chain, remembering_stationary
+from probseq.chains.remembering import forgetting, remembering_chain, remembering_stationary, require_memory
 from probseq.chains.state_posterior import StatePosterior
 from probseq.chains.state_sequence import StateSequence, weighted_sum
 from probseq.chains.transition_laws import TransitionLaw
@@ -90,6 +90,7 @@ class HMM:
                 f"emission must be a family, got {self.emission!r}; pass one such as families.Gaussian(), or "
                 "families.by_name('gaussian')."
             )
+        require_memory(self.transition, self.memory)
 
     @cached_property
     def memory(self) -> int:

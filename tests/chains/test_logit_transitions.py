@@ -330,7 +330,7 @@ def test_simulations_follow_the_season_and_the_covariate() -> None:
     a = np.where(np.arange(steps) % 6 < 3, 0.5, -0.5)
     blank = Sequences.from_arrays(np.zeros(steps), covariates=a[:, None], covariate_names=["a"])
     series = make(2)[1]
-    drawn = known_fit(model, series, parameters).simulate(blank, seed=3)
+    drawn = known_fit(model, series, parameters).simulate(blank, seed=3, labelled=True)
     rows, index = DESIGN.rows(drawn)
     assert drawn.labels is not None
     state, values = drawn.labels.numpy(), drawn.values.numpy()

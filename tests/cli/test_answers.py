@@ -42,7 +42,7 @@ def test_simulate(run: Callable, saved: Path) -> None:
     one = table(run("simulate", saved).out)
     assert len(one) == 107  # as long as the data
     assert one.columns.tolist() == ["step", "count", "state"]
-    expected = fit.simulate(107, seed=0)
+    expected = fit.simulate(107, seed=0, labelled=True)
     assert one["count"].tolist() == expected.values.tolist()
     assert expected.labels is not None and one["state"].tolist() == expected.labels.tolist()
     several = table(run("simulate", saved, "--steps", "4", "--sequences", "3", "--seed", "5").out)

@@ -241,7 +241,7 @@ def test_the_posterior_mode_is_higher_and_flat(family):
         assert float(slope.abs().max()) < 1e-2  # L-BFGS stops at a share of 1e-11 of an objective near 1e3
 
 
-@pytest.mark.parametrize("priors", [False, True])
+@pytest.mark.parametrize("priors", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_em_never_falls(family, priors):
     rng = np.random.default_rng(2)
     values = np.concatenate([rng.normal(loc, 1.0, 18) for loc in (0.0, 4.0)])

@@ -271,7 +271,7 @@ def test_simulation_follows_the_model(name):
     """States, moves and values of 200 series of 50 steps, within 5 standard errors."""
     family, emission, _, laws = CASES[name]
     fit = fit_at(family, emission)
-    drawn = fit.simulate([50] * 200, seed=5)
+    drawn = fit.simulate([50] * 200, seed=5, labelled=True)
     assert drawn.lengths.tolist() == [50] * 200 and drawn.columns == ("value",)
     assert drawn.labels is not None
     states, values = drawn.labels.reshape(200, 50).numpy(), drawn.values.reshape(200, 50).numpy()
@@ -304,6 +304,7 @@ def test_simulated_symbols_are_symbols():
     law = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]
     fit = fit_at(families.Categorical(3), {"probabilities": law}, categories=("a", "b", "c"))
     drawn = fit.simulate(9, seed=0)
+    assert drawn.labels is None  # a fit would honour them
     assert drawn.values.dtype == torch.uint8 and drawn.categories == ("a", "b", "c")
 
 

@@ -55,7 +55,7 @@ def test_hamiltons_forecast_one_step_ahead(growth):
 
 
 def test_simulated_series_are_of_the_model(growth):
-    new = growth.simulate([6000, 7], seed=1)
+    new = growth.simulate([6000, 7], seed=1, labelled=True)
     assert new.lengths.tolist() == [6000, 7] and torch.equal(new.values, growth.simulate([6000, 7], seed=1).values)
     assert new.labels is not None
     loc, slopes = growth.parameters["loc"], growth.parameters["coefficients"]

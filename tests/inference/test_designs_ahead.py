@@ -94,7 +94,7 @@ def test_simulations_go_along_a_series(fit):
     """Means of many simulated series against the chain's own law, step by step."""
     along = series()
     many = along.take([0] * 4000)
-    drawn = fit.simulate(many, seed=1)
+    drawn = fit.simulate(many, seed=1, labelled=True)
     assert drawn.covariates is not None and drawn.observed is None and drawn.labels is not None
     values, states = drawn.values.reshape(4000, 4).numpy(), drawn.labels.reshape(4000, 4).numpy()
     law = np.array([0.4, 0.6])

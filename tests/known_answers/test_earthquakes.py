@@ -52,6 +52,7 @@ def test_three_states_stationary(series):
     assert fit.parameters["rate"].tolist() == pytest.approx([13.1457, 19.7211, 29.7144], abs=DIGITS)
 
 
+@pytest.mark.slow
 def test_four_states_stationary(series):
     fit = fitted(series, 4, STATIONARY, restarts=20)
     assert fit.log_likelihood == pytest.approx(-327.8316, abs=DIGITS)
@@ -69,6 +70,7 @@ def test_three_states_free(series):
     assert fitted(series, 3, FREE).log_likelihood == pytest.approx(-328.5275, abs=DIGITS)
 
 
+@pytest.mark.slow
 def test_four_states_free_needs_many_starts(series):
     """Three starts in a hundred reach the published maximum; -326.6749 is a local one that others print."""
     fit = fitted(series, 4, FREE, restarts=60)

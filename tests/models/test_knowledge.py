@@ -180,7 +180,7 @@ def test_missing_at_random_leaves_the_estimates_unbiased():
     fit = replace(fit, draws={name: value.unsqueeze(0) for name, value in truth.items()})
     rng = np.random.default_rng(0)
     for seed in range(40):
-        full = fit.simulate(1000, seed=seed).unlabelled()
+        full = fit.simulate(1000, seed=seed)
         gone = replace(full, observed=torch.from_numpy(rng.random(1000) > 1 / 3))
         one = em(model, gone, restarts=1).parameters
         found.append(torch.cat([one["transition"].diagonal(), one["rate"]]).numpy())

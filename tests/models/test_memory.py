@@ -212,7 +212,7 @@ def test_forecasts_with_lags_follow_the_exact_mean():
 
 def test_simulated_series_echo():
     """The regression of each value on its own states and the one before is the law that drew it."""
-    drawn = fit_at(POINT).simulate(4000, seed=3)
+    drawn = fit_at(POINT).simulate(4000, seed=3, labelled=True)
     assert drawn.labels is not None
     y, z = drawn.values.numpy(), drawn.labels.numpy()
     level = POINT["level"].numpy()
