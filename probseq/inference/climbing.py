@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from probseq.inference.impossible import why_impossible
 from probseq.inference.progress import Progress
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
@@ -32,7 +33,8 @@ class Climb:
         objective: by iteration.
         stop_reason: in words.
         converged: whether the tolerance was reached.
-        failed: whether a state degenerated, so that the run is not to be used.
+        failed: whether a state degenerated, or the series is impossible, so that the run is not to be used.
+        impossible: whether the series had no probability at the start.
     """
 
     parameters: Parameters
@@ -41,6 +43,7 @@ class Climb:
     stop_reason: str
     converged: bool
     failed: bool = False
+    impossible: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +82,14 @@ class Climber:
                     moved = True  # a start on the edge of a prior: the M-step leaves it
                     parameters = model.maximise(parameters, counts, self.priors, series)
                     continue
+                if counts.log_likelihood == -math.inf and not (trace or moved):
+                    reason = why_impossible(model, parameters, series)
+                    return Climb(kept, log_likelihood, [math.nan], reason, False, failed=True, impossible=True)
                 if not math.isfinite(objective):
                     reason = model.degenerate(parameters, series) or f"the log-likelihood became {objective}"
                     return Climb(kept, log_likelihood, trace or [math.nan], reason, False, failed=True)
                 if trace and objective < trace[-1] - 1e-9 * abs(trace[-1]):
-                    return Climb(kept, log_likelihood, trace, "the objective fell", False)
+                    return self._ended(kept, log_likelihood, trace, "the objective fell", False)
                 kept, log_likelihood = parameters, counts.log_likelihood
                 trace.append(objective)
                 if report is not None:

@@ -69,7 +69,9 @@ def em(
 
     Raises:
         DataError: data that the emission family cannot have produced.
-        FitError: every start ended in a degenerate state; the message says which and what helps.
+        FitError: every start ended in a degenerate state, or the series is impossible under the model's structure
+            (labels of a forbidden move, a stay longer than the longest duration); the message says which, where and
+            what helps.
     """
     began = time.perf_counter()
     counted = isinstance(model, HMM) and all_known(series)
@@ -96,7 +98,10 @@ def _without_collapse(
     found = climbs(climber)
     if not all(climb.failed for climb in found):
         return climber, found
-    collapse = found[0].stop_reason.rstrip(".")
+    collapsed = [climb for climb in found if not climb.impossible]
+    if not collapsed:
+        raise FitError(found[0].stop_reason)
+    collapse = collapsed[0].stop_reason.rstrip(".")
     if fall_back:
         warnings.warn(
             f"Maximum likelihood collapsed from every start ({collapse.split(';')[0]}); fitted with the model's priors "

@@ -16,6 +16,8 @@ from probseq.chains import (
     ForbiddenTransitions,
     FreeInitial,
     LeftRightTransitions,
+    SemiMarkovTransitions,
+    ShiftedPoisson,
     StationaryInitial,
     StickyTransitions,
     stationary_law,
@@ -69,6 +71,27 @@ def test_one_collapsed_start_among_others_is_reported_and_passed_over(monkeypatc
     assert [math.isnan(attempt.objective) for attempt in fit.attempts] == [False, True, False]
     assert "state 0" in fit.attempts[1].stop_reason
     assert (fit.parameters["scale"] > 0.5).all()
+
+
+def test_a_fall_of_the_objective_in_a_collapsed_state_is_a_collapse(monkeypatch):
+    """However a climb ends, its last state is looked at: rounding may lower the objective once a state is a point."""
+    plain, calls = HMM.expect, [0]
+
+    def expect(self, *args):
+        calls[0] += 1
+        found = plain(self, *args)
+        return replace(found, log_likelihood=found.log_likelihood - 1e3 * (calls[0] > 1))
+
+    monkeypatch.setattr(HMM, "expect", expect)
+    start = {
+        "initial": torch.tensor([0.5, 0.5], dtype=torch.float64),
+        "transition": torch.full((2, 2), 0.5, dtype=torch.float64),
+        "loc": torch.tensor([0.0, 1.3], dtype=torch.float64),
+        "scale": torch.tensor([1e-8, 0.5], dtype=torch.float64),
+    }
+    with pytest.raises(FitError, match="state 0 has collapsed onto one value"):
+        em(HMM(2, families.Gaussian()), spike(), start=start, priors=False)
+    assert calls[0] == 2
 
 
 # ---- interrupts ----------------------------------------------------------------------------------------------------
@@ -221,3 +244,40 @@ def test_left_right_states_keep_their_order_of_time():
     fit = em(model, Sequences.from_arrays(falling), restarts=1)
     assert fit.parameters["rate"].tolist() == sorted(fit.parameters["rate"].tolist(), reverse=True)
     assert fit.posterior(Sequences.from_arrays(falling)).viterbi.diff().min() >= 0
+
+
+# ---- impossible series ---------------------------------------------------------------------------------------------
+
+
+def test_labels_that_no_duration_allows_are_named_with_their_step():
+    """Twenty-two labelled steps in one state, where a segment lasts five at most: the sixth is impossible."""
+    labels = np.array([0] * 4 + [1] * 22 + [0] * 4)
+    values = np.random.default_rng(0).normal(size=60)
+    series = Sequences.from_arrays(values, lengths=[30, 30], labels=np.concatenate([np.full(30, -1), labels]))
+    model = HMM(2, families.Gaussian(), transition=SemiMarkovTransitions(ShiftedPoisson(max=5)))
+    place = f"probability zero at step 9 of sequence {series.ids[1]!r}; check the value and the label there"
+    for priors in (None, False, True):
+        with pytest.raises(
+            FitError, match=f"A series to fit must be possible under the model's structure, got {place}"
+        ):
+            em(model, series, priors=priors, restarts=2, workers=1)
+
+
+def test_labels_of_a_forbidden_move_are_named_where_they_count():
+    """A sequence of weight zero may be impossible; the first that counts is named."""
+    labels = np.array([0, 1, 2, 0] * 2 + [0, 1, -1, 2, 1])
+    model = HMM(3, families.Poisson(), transition=ForbiddenTransitions(((2, 0), (2, 1))))
+    options = {"lengths": [4, 4, 5], "labels": labels, "ids": ["left out", "first", "last"]}
+    counts = np.arange(13) % 4
+    series = Sequences.from_arrays(counts, weights=[0.0, 1.0, 1.0], **options)
+    with pytest.raises(FitError, match="probability zero at step 3 of sequence 'first'"):
+        em(model, series, restarts=1)
+    series = Sequences.from_arrays(counts, weights=[0.0, 0.0, 1.0], **options)
+    with pytest.raises(FitError, match="probability zero at step 4 of sequence 'last'"):
+        em(model, series, restarts=1)
+
+
+def test_a_start_that_makes_the_series_impossible_is_no_collapse(poisson):
+    start = poisson.truth | {"rate": torch.tensor([0.0, 0.0], dtype=torch.float64)}
+    with pytest.raises(FitError, match=r"possible under the model's structure.*zeros among given probabilities"):
+        em(poisson.model, poisson.series, start=start)

@@ -122,6 +122,22 @@ def test_the_stationary_law_is_the_share_of_time():
     torch.testing.assert_close(fit.parameters["initial"], expected, rtol=1e-10, atol=1e-12)
 
 
+def test_a_collapsed_climb_is_passed_over_for_a_sound_one():
+    """From another first state EM runs into a state of one value, with a likelihood that no law may claim."""
+    values = """
+        0.75 nan 2.418 3.109 -0.076 0.202 3.694 nan 4.421 3.726 0.844 1.165 0.788 nan nan 1.573 -0.135 -0.77 1.577 0.258
+        -0.569 -1.03 1.957 0.268 0.359 1.322 2.986 1.042 1.402 nan 0.635 1.229 0.34 0.424 3.371 3.383 0.319 -0.359
+        1.098 -0.109 2.196 1.08 2.711 0.083"""
+    series = Sequences.from_arrays(
+        np.array(values.split(), float), lengths=[9, 14, 1, 20], weights=[1.0, 2.0, 0.5, 0.0]
+    )
+    fit = em(
+        HMM(2, families.Gaussian(), transition=SemiMarkovTransitions(ShiftedNegativeBinomial(12))), series, restarts=1
+    )
+    assert fit.converged and not fit.with_priors
+    assert (fit.parameters["scale"] > 0.5).all()
+
+
 def test_one_state_is_refused():
     with pytest.raises(ModelError, match="at least two states"):
         em(HMM(1, families.Gaussian(), transition=SemiMarkovTransitions()), simulated(50))
