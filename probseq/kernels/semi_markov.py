@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from probseq.kernels.inputs import Floats, Inputs, prepare, read_only, refuse_nan
+from probseq.kernels.semi_markov_digits import least_step, within_digits
 from probseq.kernels.threads import run
 
 Paths = NDArray[np.int32]
@@ -92,10 +93,8 @@ def evidence(
         transition_index: (T,) matrix of the move from step t to t + 1; None when S = 1.
     """
     inputs, tables = _checked(laws, log_table, offsets, emission_index, transition_index)
-    result = np.empty((inputs.draws, inputs.count))
-    _each(inputs, _compiled().evidence_range, (tables, inputs.offsets, inputs.arrays[-1], result))
-    refuse_nan(inputs, result)
-    return result
+    near = within_digits(tables[-1], _longest(inputs))
+    return _told_apart(inputs, tables, near, _evidence(inputs, (*tables[:-1], near)))
 
 
 def expected_counts(
@@ -208,9 +207,29 @@ def simulate_paths(
     return paths
 
 
+def _evidence(inputs: Inputs, tables: tuple[Floats, ...]) -> Floats:
+    result = np.empty((inputs.draws, inputs.count))
+    _each(inputs, _compiled().evidence_range, (tables, inputs.offsets, inputs.arrays[-1], result))
+    refuse_nan(inputs, result)
+    return result
+
+
+def _told_apart(inputs: Inputs, tables: tuple[Floats, ...], near: Floats, found: Floats) -> Floats:
+    """The evidence `found` with the table `near`; with the table itself where no path avoids what was raised."""
+    if near is tables[-1]:
+        return found
+    forced = found < -0.5 * least_step(_longest(inputs))
+    return np.where(forced, _evidence(inputs, tables), found)
+
+
+def _longest(inputs: Inputs) -> int:
+    return int(np.diff(inputs.offsets).max(initial=1))
+
+
 def _counted(inputs: Inputs, tables: tuple[Floats, ...], weights: ArrayLike | None, by_step: bool) -> SemiMarkovCounts:
     """Counts, each thread with sums of its own; emission by step where asked, or where no steps share a row."""
     shape = inputs.draws, inputs.count
+    near = within_digits(tables[-1], _longest(inputs))
     per_sequence = read_only(np.empty((0, 0))) if weights is None else _shaped(weights, shape, "weights")
     dense = by_step or inputs.emission.width == 0
     steps = np.empty((inputs.draws, inputs.steps if dense else 0, inputs.states))
@@ -222,12 +241,13 @@ def _counted(inputs: Inputs, tables: tuple[Floats, ...], weights: ArrayLike | No
 
     def count(first: int, last: int) -> list[Floats]:
         sums = nothing()
-        arguments = tables, inputs.offsets, inputs.arrays[-1], per_sequence, steps, result
+        arguments = (*tables[:-1], near), inputs.offsets, inputs.arrays[-1], per_sequence, steps, result
         _compiled().count_range(first, last, *arguments, sums[0], tuple(sums[1:]))
         return sums
 
     parts: list[Any] = run([partial(count, *chunk) for chunk in ranges]) or [nothing()]
     refuse_nan(inputs, result)
+    result = _told_apart(inputs, tables, near, result)
     sums: list[Any] = [sum((part[i] for part in parts[1:]), parts[0][i]) for i in range(len(tables))]
     emission = steps if dense else sums[-1]
     if inputs.row_weights.size and not by_step:

@@ -203,3 +203,31 @@ def test_what_is_no_log_probability_is_refused(value):
             *(getattr(problem.laws, name) for name in TABLES[:4]), np.zeros(3), np.zeros(3)
         )
         semi_markov.evidence(broken, np.zeros((1, 5, 2)), problem.offsets)
+
+
+@pytest.mark.parametrize("deficit", [1e13, 5e15, 1e17])
+def test_a_state_collapsed_onto_one_value_leaves_all_others_their_digits(deficit):
+    """State 1 suits eight steps only; what it makes of the others would swallow the digits of all that follows."""
+    problem = random_problem(5, 2, 12, [20, 9, 30])
+    suited = np.isin(np.arange(59), [3, 4, 11, 24, 25, 26, 50, 57])
+    hopeless = -deficit * np.random.default_rng(0).uniform(0.5, 1.0, 59)
+    problem.log_table[0, :, 1] = np.where(suited, 17.0, hopeless)
+    tables = tensors(problem)
+    evidence = reference(problem, tables)
+    gradient = torch.autograd.grad(evidence.sum(), tables)
+    counts = semi_markov.expected_counts(*problem.arguments)
+    np.testing.assert_allclose(semi_markov.evidence(*problem.arguments), evidence.detach(), rtol=1e-12)
+    np.testing.assert_allclose(counts.evidence, evidence.detach(), rtol=1e-12)
+    for count, slope in zip((*COUNTS, "emission"), gradient, strict=True):
+        np.testing.assert_allclose(getattr(counts, count), slope, rtol=1e-10, atol=1e-10)
+
+
+def test_a_sequence_that_must_pass_a_hopeless_step_keeps_its_evidence():
+    """At most three steps a segment: five steps cannot avoid state 1, which is 10**16 nats behind at every step."""
+    laws = [np.zeros((1, 1, 2)) + np.log(0.5), np.array([[[[-np.inf, 0.0], [0.0, -np.inf]]]])]
+    laws += [np.full((1, 2, 3), -np.log(3.0))] * 2 + [np.full((1, 2), -np.inf), np.zeros((1, 2))]
+    table = np.zeros((1, 5, 2))
+    table[0, :, 1] = -1e16
+    arguments = semi_markov.SemiMarkovLaws(*laws), table, np.array([0, 5])
+    np.testing.assert_allclose(semi_markov.evidence(*arguments), -1e16, rtol=1e-15)
+    np.testing.assert_allclose(semi_markov.expected_counts(*arguments).evidence, -1e16, rtol=1e-15)
