@@ -18,8 +18,9 @@ help:
 demo: $(VENV)/.core
 	$(BIN)/probseq demo
 
+# Two workers, a file to each at a time; one torch thread each, so that they do not stand in each other's way.
 test: $(VENV)/.test
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 
 test-slow: $(VENV)/.test
 	$(PYTEST) -m slow

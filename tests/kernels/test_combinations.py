@@ -72,7 +72,12 @@ def test_exact_arithmetic_where_scaled_does_not_reach(states: int) -> None:
 def test_two_threads_meet_in_the_middle() -> None:
     arguments = problem(3, [90_000])
     arguments["log_transition"] = np.log(np.full((1, 1, 3, 3), 0.1) + 0.7 * np.eye(3))
-    found, expected = kernels.expected_counts(**arguments), kernels.expected_counts(**dense(arguments))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found, expected = kernels.expected_counts(**arguments), kernels.expected_counts(**dense(arguments))
+    finally:
+        torch.set_num_threads(threads)
     np.testing.assert_allclose(found.evidence, expected.evidence, rtol=1e-12)
     np.testing.assert_allclose(found.emission, arguments["emission_index"].T @ expected.emission, rtol=1e-9, atol=1e-7)
 
