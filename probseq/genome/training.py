@@ -105,7 +105,7 @@ def choose_stretches(lengths: Mapping[str, int], most: int) -> dict[str, list[tu
     """Start and end of the stretches in each record, at even distances over all records laid end to end.
 
     >>> choose_stretches({"a": 1_000_000, "b": 50}, 200_000)
-    {'a': [(200013, 300013), (700038, 800038)]}
+    {'a': [(200012, 300012), (700037, 800037)]}
     """
     total = sum(lengths.values())
     if total <= most:
