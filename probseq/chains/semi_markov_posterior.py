@@ -22,26 +22,12 @@ class SemiMarkovPosterior(StatePosterior):
     The moves between steps that it counts include those from a state to itself, within a segment.
     """
 
+    recursions = semi_markov
+
     @cached_property
     def states(self) -> int:
         """K."""
         return int(self.arguments["log_table"].shape[-1])
-
-    @cached_property
-    def log_evidence(self) -> Tensor:
-        """(*batch, N) nats: log p(x_n); -inf where the sequence is impossible."""
-        return self._shaped(semi_markov.evidence(**self.arguments))
-
-    @cached_property
-    def _filter(self) -> tuple[Tensor, Tensor]:
-        filtered, predictive = semi_markov.filtered(**self.arguments)
-        return self._shaped(filtered), self._shaped(predictive)
-
-    @cached_property
-    def smoothed(self) -> Tensor:
-        """(*batch, T, K): p(z_t | x_1:T of its sequence)."""
-        self._require_possible()
-        return self._shaped(semi_markov.smoothed(**self.arguments))
 
     @cached_property
     def expected_durations(self) -> Tensor:
@@ -67,13 +53,6 @@ class SemiMarkovPosterior(StatePosterior):
         arguments = self.arguments | {"laws": SemiMarkovLaws(*tables), "transition_index": np.arange(steps)}
         moves = self._shaped(semi_markov.expected_counts(**arguments).transition)
         return moves + self._stays(moves.sum(-1), self._inside())
-
-    @cached_property
-    def _viterbi(self) -> tuple[Tensor, Tensor]:
-        paths, log_prob = semi_markov.viterbi(**self.arguments)
-        if np.isneginf(log_prob).any():
-            self._require_possible()
-        return self._current(paths), self._shaped(log_prob)
 
     def sample(self, draws: int = 1, *, seed: int | torch.Generator) -> Tensor:
         """(draws, *batch, T) int64 paths from p(z | x), segment by segment from the last.

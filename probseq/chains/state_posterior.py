@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ class StatePosterior:
             (`chains.digits`); None where it is the state. Paths of all parts are decoded together.
     """
 
+    recursions: ClassVar[Any] = kernels  # what answers: a module with `evidence`, `filtered`, `smoothed`, `viterbi`
+
     batch: tuple[int, ...]
     arguments: dict[str, Any] = field(repr=False)
     digit: Digit | None = None
@@ -53,11 +55,11 @@ class StatePosterior:
     @cached_property
     def log_evidence(self) -> Tensor:
         """(*batch, N) nats: log p(x_n); -inf where the sequence is impossible."""
-        return self._shaped(kernels.evidence(**self.arguments))
+        return self._shaped(self.recursions.evidence(**self.arguments))
 
     @cached_property
     def _filter(self) -> tuple[Tensor, Tensor]:
-        filtered, predictive = kernels.filtered(**self.arguments)
+        filtered, predictive = self.recursions.filtered(**self.arguments)
         return self._states(filtered), self._shaped(predictive)
 
     @property
@@ -75,7 +77,7 @@ class StatePosterior:
     def smoothed(self) -> Tensor:
         """(*batch, T, K): p(z_t | x_1:T of its sequence), gamma in Rabiner (1989)."""
         self._require_possible()
-        return self._states(kernels.smoothed(**self.arguments))
+        return self._states(self.recursions.smoothed(**self.arguments))
 
     @cached_property
     def expected_transitions(self) -> Tensor:
@@ -101,7 +103,7 @@ class StatePosterior:
 
     @cached_property
     def _viterbi(self) -> tuple[Tensor, Tensor]:
-        paths, log_prob = kernels.viterbi(**self.arguments)
+        paths, log_prob = self.recursions.viterbi(**self.arguments)
         if np.isneginf(log_prob).any():
             self._require_possible()
         return self._current(paths), self._shaped(log_prob)
