@@ -13,22 +13,21 @@ log-likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
-from torch.distributions import constraints
 
-from probseq.context import Context
 from probseq.families import numerical, scale
-from probseq.families.autoregression import (
+from probseq.families.autoregressive import (
+    MAX_TURNS,
+    SETTLED,
+    Autoregressive,
     by_state,
     check_options,
-    check_rows,
     chosen,
     coefficients_in_words,
     cross_products,
@@ -40,16 +39,14 @@ from probseq.families.autoregression import (
     solve,
     stationary,
 )
-from probseq.families.family import NOTHING, Family, Parameter, Parameters, Priors, amount, scalar_event, step_name
-from probseq.families.gaussian import LOG_ROOT_TAU, location_scale_priors, normal_below
+from probseq.families.family import NOTHING, Parameters, Priors, amount
+from probseq.families.gaussian import location_scale_priors
 
 NAMES = ("loc", "coefficients", "scale")
-MAX_TURNS = 200
-SETTLED = 1e-12  # share of the expected log-likelihood that a turn must gain for another to follow
 
 
 @dataclass(frozen=True)
-class DeviationAutoregression(Family):
+class DeviationAutoregression(Autoregressive):
     """Gaussian autoregression of order p on deviations from the state's mean `loc`.
 
     Args:
@@ -58,7 +55,8 @@ class DeviationAutoregression(Family):
     """
 
     kind = "deviation-autoregression"
-    order: int = 1
+    names = NAMES
+
     shared: tuple[str, ...] = ("coefficients", "scale")
 
     def __post_init__(self) -> None:
@@ -66,29 +64,11 @@ class DeviationAutoregression(Family):
         object.__setattr__(self, "shared", tuple(self.shared))
 
     @property
-    def context(self) -> Context:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The p observations before."""
-        return Context(lags=self.order)
-
-    @property
     def memory(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """p + 1 states."""
         return self.order + 1
 
     # ---- the law ----
-
-    def parameters(self, event_shape: tuple[int, ...] = ()) -> dict[str, Parameter]:
-        scalar_event(self, event_shape)
-        kinds = (constraints.real, constraints.real_vector, constraints.positive)
-        shapes = ((), (self.order,), ())
-        return {
-            name: Parameter(kind, shape, name in self.shared)
-            for name, kind, shape in zip(NAMES, kinds, shapes, strict=True)
-        }
-
-    def distribution(self, **parameters: Tensor) -> TorchDistributionMixin:
-        """Of `loc` and `scale`, which `emission` works out of the lags and the last states."""
-        return dist.Normal(parameters["loc"], parameters["scale"])
 
     def emission(
         self, parameters: Parameters, states: tuple[Tensor, ...], context: Tensor | None = None
@@ -100,20 +80,6 @@ class DeviationAutoregression(Family):
         for lag in range(self.order):
             loc = loc + coefficients[..., lag] * (context[:, lag] - means[1 + lag])
         return self.distribution(loc=loc, scale=chosen(parameters["scale"], states[0], "scale" in self.shared, False))
-
-    def log_prob(self, values: Tensor, parameters: Parameters) -> Tensor:
-        loc, width = self._located(values, parameters)
-        return -((values[:, :1] - loc) / width).square() / 2 - width.log() - LOG_ROOT_TAU
-
-    def cdf(self, values: Tensor, parameters: Parameters) -> Tensor:
-        with torch.no_grad():
-            loc, width = self._located(values, parameters)
-            return normal_below((values[:, :1] - loc) / width)
-
-    def survival(self, values: Tensor, parameters: Parameters) -> Tensor:
-        with torch.no_grad():
-            loc, width = self._located(values, parameters)
-            return normal_below((loc - values[:, :1]) / width)
 
     def _located(self, values: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Mean (..., R, C) and scale (..., 1, C or 1) of the observation in each row (R, 1 + p) after each code."""
@@ -231,20 +197,6 @@ class DeviationAutoregression(Family):
         start = numerical.better(objective, together, self.maximise(values, weights, current), current)
         return numerical.maximise(objective, together, start, weights.sum().reshape(1) + 1)
 
-    # ---- the data ----
-
-    def check(
-        self,
-        values: Tensor,
-        observed: Tensor | None = None,
-        columns: Sequence[str] = ("value",),
-        where: Callable[[int], str] = step_name,
-    ) -> None:
-        check_rows(values, self.order, columns, where, "DeviationAutoregression")
-
-    def degenerate(self, parameters: Parameters, values: Tensor) -> str | None:
-        return scale.collapsed(parameters["scale"].reshape(-1), values[:, 0])
-
     # ---- words ----
 
     def describe(self, parameters: Parameters, state: int, unit: str = "") -> str:
@@ -255,6 +207,3 @@ class DeviationAutoregression(Family):
             f"mean {amount(parameters['loc'][state], unit)}, deviations by {coefficients_in_words(coefficients)}, "
             f"standard deviation {amount(width, unit)}"
         )
-
-    def to_json(self) -> dict[str, Any]:
-        return {"family": self.kind, "order": self.order, "shared": list(self.shared)}
