@@ -196,7 +196,7 @@ class Fit:
         if self.n_draws == 1:
             return getattr(self.model.posterior(self.parameters, series), answer)
         per_draw = [
-            getattr(self.model.posterior({name: value[s] for name, value in self.draws.items()}, series), answer)
+            getattr(self.model.posterior(simulation.draw_of(self.draws, s), series), answer)
             for s in range(self.n_draws)
         ]
         return torch.stack(per_draw).logsumexp(0) - math.log(self.n_draws)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq.errors import DataError, ModelError
-from probseq.inference.simulation import simulate_ahead, steps_ahead
+from probseq.inference.simulation import draw_of, simulate_ahead, steps_ahead
 from probseq.models.hmm import HMM
 from probseq.sequences import Sequences
 
@@ -65,7 +65,7 @@ def state_forecast(model: HMM, draws: Mapping[str, Tensor], longer: Sequences, h
     """
     ahead = steps_ahead(longer, horizon)
     count = next(iter(draws.values())).shape[0]
-    return torch.stack([model.posterior(_draw(draws, s), longer).filtered[ahead] for s in range(count)])
+    return torch.stack([model.posterior(draw_of(draws, s), longer).filtered[ahead] for s in range(count)])
 
 
 def _mixtures(
@@ -150,7 +150,7 @@ def _mean(model: HMM, emission: Mapping[str, Tensor], weights: Tensor, context: 
     if context is None:
         return model.emission.average(emission, weights)
     draws = weights.shape[0]
-    mean = torch.stack([model.emission.mean_beside(_draw(emission, s), context) for s in range(draws)])
+    mean = torch.stack([model.emission.mean_beside(draw_of(emission, s), context) for s in range(draws)])
     return torch.einsum("shk,shk...->h...", weights, mean) / draws
 
 
@@ -166,10 +166,6 @@ def _bracket(middle: Tensor, cdf: Callable[[Tensor], Tensor], probability: float
         width = width * 2.0
         low, high = torch.where(far, low - width, low), torch.where(short, high + width, high)
     raise ModelError(f"A quantile of {probability} must exist, got a distribution without one; check the parameters.")
-
-
-def _draw(draws: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
-    return {name: value[number] for name, value in draws.items()}
 
 
 def _has_order(model: HMM, series: Sequences) -> bool:

@@ -36,7 +36,7 @@ def simulate(
         torch.manual_seed(seed)
         for number in range(along.count):
             part = along if along.count == 1 else along.take([number])
-            drawn, path = _simulate_one(model, _draw(draws, number % count), part)
+            drawn, path = _simulate_one(model, draw_of(draws, number % count), part)
             values.append(drawn)
             states.append(path)
     flat = torch.cat(values)
@@ -127,7 +127,7 @@ def simulate_ahead(model: HMM, draws: Mapping[str, Tensor], longer: Sequences, h
             beside = None if beside is None else beside[-horizon:]
             found = []
             for s in range(count):
-                parameters = _draw(draws, s)
+                parameters = draw_of(draws, s)
                 codes = _future_codes(model, parameters, part, horizon, each)
                 emission = model.emission_parameters(parameters)
                 found.append(_with_lags(model, emission, codes, past.expand(each, lags, columns), beside))
@@ -177,5 +177,6 @@ def _design_rows(model: HMM, series: Sequences) -> Tensor | None:
     return rows[torch.from_numpy(index.astype(np.int64))]
 
 
-def _draw(draws: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+def draw_of(draws: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """The parameters of one draw."""
     return {name: value[number] for name, value in draws.items()}
