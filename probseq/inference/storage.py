@@ -1,16 +1,10 @@
-"""A fit on disk: `fit.json` says what it is, `fit.safetensors` holds its numbers. Nothing is pickled.
-
-A directory is written under another name and moved into place, so that a reader never sees half of one.
-"""
+"""A fitted hidden Markov model on disk: `fit.json` says what it is, `fit.safetensors` holds its numbers."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +14,7 @@ from torch import Tensor
 from probseq import families
 from probseq.errors import DataError, ModelError
 from probseq.inference.descriptions import describe, rebuild
+from probseq.io.saving import first_line, save_pair
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
 
@@ -27,7 +22,8 @@ if TYPE_CHECKING:
     from probseq.inference.fit import Fit
 
 FORMAT = 1
-DESCRIPTION, NUMBERS = "fit.json", "fit.safetensors"
+NAME = "fit"
+DESCRIPTION, NUMBERS = f"{NAME}.json", f"{NAME}.safetensors"
 
 
 def summary(fit: Fit) -> dict[str, Any]:
@@ -60,8 +56,6 @@ def summary(fit: Fit) -> dict[str, Any]:
 
 def save(fit: Fit, directory: Path) -> Path:
     """Write a fit; all of it or nothing."""
-    from safetensors.torch import save_file
-
     description = {
         "format": FORMAT,
         "model": _describe(fit.model),
@@ -73,27 +67,7 @@ def save(fit: Fit, directory: Path) -> Path:
     tensors = {f"point.{name}": value.contiguous().clone() for name, value in fit.parameters.items()}
     tensors |= {f"draws.{name}": value.contiguous().clone() for name, value in fit.draws.items()}
     tensors["objective"] = fit.objective
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        if directory.exists() and not directory.is_dir():
-            raise NotADirectoryError(f"{directory} is a file")
-        half = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
-            (half / DESCRIPTION).write_text(json.dumps(_finite(description), indent=2, allow_nan=False) + "\n")
-            save_file(tensors, str(half / NUMBERS))
-            (half / NUMBERS).chmod((half / DESCRIPTION).stat().st_mode)  # safetensors writes for the owner alone
-            directory.mkdir(exist_ok=True)
-            for name in (NUMBERS, DESCRIPTION):
-                os.replace(half / name, directory / name)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(
-            f"A fit must be saved in a directory that can be written, got {reason.lower()} at {directory}; choose "
-            "another directory."
-        ) from error
-    return directory
+    return save_pair(directory, NAME, _finite(description), tensors)
 
 
 def load(directory: Path, program: Any = None) -> Fit:
@@ -130,7 +104,7 @@ def load(directory: Path, program: Any = None) -> Fit:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise DataError(
-            f"A saved fit must be whole and of this version, got {_first_line(error)} in {directory}; fit and save it "
+            f"A saved fit must be whole and of this version, got {first_line(error)} in {directory}; fit and save it "
             "again."
         ) from error
 
@@ -207,7 +181,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 
 from probseq.errors import DataError
+from probseq.io.saving import first_line, save_pair
 from probseq.models.markov_fit import MarkovFit
 from probseq.models.markov_model import MarkovModel
 from probseq.models.ngrams import KneserNey, MaximumLikelihood, NGrams, PosteriorMean, WittenBell
 
 FORMAT = 1
-DESCRIPTION, NUMBERS = "markov.json", "markov.safetensors"
+NAME = "markov"
+DESCRIPTION, NUMBERS = f"{NAME}.json", f"{NAME}.safetensors"
 _SMOOTHING = {kind.__name__: kind for kind in (PosteriorMean, MaximumLikelihood, WittenBell, KneserNey)}
 
 
 def save(fit: MarkovFit, directory: str | Path) -> Path:
     """Write a fit into a directory, made if need be; all of it or nothing."""
-    from safetensors.torch import save_file
-
     directory, smoothing = Path(directory), fit.model.smoothing
     model = {name: getattr(fit.model, name) for name in ("order", "concentration", "given", "symbols")}
     description = {
@@ -35,24 +32,7 @@ def save(fit: MarkovFit, directory: str | Path) -> Path:
         "fingerprint": fit.fingerprint,
     }
     tensors = {"codes": torch.from_numpy(fit.grams.codes).clone(), "counts": torch.from_numpy(fit.grams.counts).clone()}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        half = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
-            (half / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-            save_file(tensors, str(half / NUMBERS))
-            (half / NUMBERS).chmod((half / DESCRIPTION).stat().st_mode)  # safetensors writes for the owner alone
-            for name in (NUMBERS, DESCRIPTION):
-                os.replace(half / name, directory / name)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(
-            f"A fit must be saved in a directory that can be written, got {reason} at {directory}; choose another "
-            "directory."
-        ) from error
-    return directory
+    return save_pair(directory, NAME, description, tensors)
 
 
 def load(directory: str | Path) -> MarkovFit:
@@ -74,7 +54,7 @@ def load(directory: str | Path) -> MarkovFit:
         categories = None if names is None else tuple(names)
         return MarkovFit(model, grams, tuple(description["columns"]), categories, description["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error)
         raise DataError(
             f"A saved fit must be whole and of this version, got {reason} in {directory}; fit and save it again."
         ) from error
