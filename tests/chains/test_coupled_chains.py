@@ -20,8 +20,8 @@ from pyro.optim import ClippedAdam
 from scipy import stats
 from torch import Tensor
 
-from probseq import MarkovChain, ModelError, Sequences, marginalize, posterior
-from probseq.chains import HigherOrderMarkovChain, coupled_chains
+from probseq import MarkovChain, Sequences, marginalize, posterior
+from probseq.chains import HigherOrderMarkovChain
 from probseq.chains.enumeration import Enumerate
 from probseq.chains.replay import PathGivenData
 from probseq.inference import em
@@ -403,31 +403,3 @@ def test_em_climbs_to_a_stationary_point(log_joint):
     effects = sorted(fit.parameters["effect"].tolist())
     assert effects[0] == pytest.approx(4.0, abs=1.5) and effects[1] == pytest.approx(9.0, abs=2.0)
     assert set(posterior(program, fit.parameters)(series)) == {"state0", "state1"}
-
-
-HALF = torch.full((2,), 0.5, dtype=torch.float64)
-
-
-def crossed(first: MarkovChain, second: MarkovChain, scale: float = 1.0):
-    def program():
-        with poutine.scale(scale=scale):
-            one = pyro.sample("one", first)
-        other = pyro.sample("other", second)
-        with pyro.plate("step", 3):
-            pyro.sample("y", dist.Normal((one + other).double(), 1.0), obs=MEASURES[:3])
-
-    return marginalize(program)
-
-
-def test_chains_that_cannot_meet_are_refused(monkeypatch):
-    matrix = HALF.expand(2, 2)
-    chain = MarkovChain(HALF, matrix, 3)
-    with pytest.raises(ModelError, match=r"same sequences, got lengths \[3\] and \[1, 2\] for 'one', 'other'"):
-        crossed(chain, MarkovChain(HALF, matrix, [1, 2]))()
-    with pytest.raises(ModelError, match="must weigh the sequences alike"):
-        crossed(chain, MarkovChain(HALF, matrix, 3, weights=torch.ones(1).double()))()
-    with pytest.raises(ModelError, match="same plates and under the same scale, got .* 2.0 for 'one' but .* 1.0 for"):
-        crossed(chain, chain, scale=2.0)()
-    monkeypatch.setattr(coupled_chains, "MOST_ENTRIES", 15)
-    with pytest.raises(ModelError, match="at most 3 states together.* got 4 with 1 matrices for 'one', 'other'"):
-        crossed(chain, chain)()
