@@ -31,6 +31,7 @@ FLOORS = {
     "chains": 1,
     "models": 2,
     "inference": 3,
+    "diagnostics": 4,
     "genome": 4,
     "plots": 5,
     "cli": 6,

@@ -144,6 +144,7 @@ def _fit(climber: Climber, climb: Climb, climbs: list[Climb], polished: bool, be
             Attempt(number, math.nan if one.failed else one.objective[-1], len(one.objective), one.stop_reason)
             for number, one in enumerate(climbs)
         ),
+        series=series,
     )
 
 

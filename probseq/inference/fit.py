@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -19,6 +19,9 @@ from probseq.models.emission_step import emission_data
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
 from probseq.sequences import Sequences
+
+if TYPE_CHECKING:
+    from probseq.inference.sampling import Sampling
 
 Parameters = dict[str, Tensor]
 
@@ -49,12 +52,12 @@ class Fit:
         parameters: site -> tensor: the point estimate. `initial` (C,), the transition law's (`transition` (K, K),
             mostly), the family's (K, ...).
         draws: site -> (S, ...): draws of the parameters; S = 1 is the point itself.
-        method: "em" or "svi".
+        method: "em", "svi", "laplace", "nuts" or "gibbs".
         with_priors: whether the model's log priors were part of the objective (maximum a posteriori).
         log_likelihood: nats, at the point, of the data that was fitted (weighted where it has weights).
         observations: number of observed steps, the n of BIC.
         n_parameters: free parameters.
-        objective: (iterations,) what was maximised, by iteration.
+        objective: (iterations,) what was maximised, by iteration; of a sampler the log joint density, by draw.
         converged: whether the tolerance was reached.
         stop_reason: why the fit stopped, in words.
         seconds: wall time.
@@ -62,6 +65,8 @@ class Fit:
         columns: names of the data's value columns.
         categories: what the codes of the data stand for, or None.
         attempts: every start.
+        sampling: of a sampler, its chains and statistics.
+        series: the data that was fitted, while the fit is in memory; a saved fit does not hold it.
     """
 
     model: HMM | ProgramModel
@@ -80,6 +85,8 @@ class Fit:
     columns: tuple[str, ...] = ()
     categories: tuple[str, ...] | None = None
     attempts: tuple[Attempt, ...] = field(default=())
+    sampling: Sampling | None = None
+    series: Sequences | None = field(default=None, repr=False)
 
     # ---- size of the model against its fit -------------------------------------------------------------------------
 
@@ -189,6 +196,16 @@ class Fit:
             program: the Pyro program, for a fit of a user's own program; code is never stored.
         """
         return storage.load(Path(directory), program)
+
+    def data(self, series: Sequences | None = None) -> Sequences:
+        """The series to look at a fit with: the one given, or else the one that was fitted."""
+        if series is not None:
+            return series
+        if self.series is not None:
+            return self.series
+        from probseq.errors import DataError
+
+        raise DataError("A fit that was loaded must be given its data, got none; pass the series.")
 
     # ---- parts -----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from probseq.models.program import ProgramModel
 
 if TYPE_CHECKING:
     from probseq.inference.fit import Fit
+    from probseq.inference.sampling import Sampling
 
 FORMAT = 1
 NAME = "fit"
@@ -67,6 +68,13 @@ def save(fit: Fit, directory: Path) -> Path:
     tensors = {f"point.{name}": value.contiguous().clone() for name, value in fit.parameters.items()}
     tensors |= {f"draws.{name}": value.contiguous().clone() for name, value in fit.draws.items()}
     tensors["objective"] = fit.objective
+    if fit.sampling is not None:
+        parts = {part: getattr(fit.sampling, part) for part in _SAMPLED}
+        description["sampling"] = {"chains": fit.sampling.chains, "relabelled": fit.sampling.relabelled}
+        description["sampling"] |= {part: list(values) for part, values in parts.items()}
+        tensors |= {
+            f"{p}.{n}": value.contiguous().clone() for p, values in parts.items() for n, value in values.items()
+        }
     return save_pair(directory, NAME, _finite(description), tensors)
 
 
@@ -93,7 +101,8 @@ def load(directory: Path, program: Any = None) -> Fit:
             Attempt(**{**attempt, "objective": math.nan if attempt["objective"] is None else attempt["objective"]})
             for attempt in description["attempts"]
         )
-        return Fit(model, point, draws, objective=tensors["objective"], attempts=attempts, **plain)
+        sampling = _sampling(description.get("sampling"), tensors)
+        return Fit(model, point, draws, objective=tensors["objective"], attempts=attempts, sampling=sampling, **plain)
     except ModelError:
         raise
     except FileNotFoundError as error:
@@ -122,6 +131,19 @@ _PLAIN = (
     "columns",
     "categories",
 )
+
+
+_SAMPLED = ("statistics", "warmup", "warmup_statistics")
+"""The parts of `Sampling` that are tensors by name."""
+
+
+def _sampling(description: dict[str, Any] | None, tensors: dict[str, Tensor]) -> Sampling | None:
+    if description is None:
+        return None
+    from probseq.inference.sampling import Sampling
+
+    parts = {part: {name: tensors[f"{part}.{name}"] for name in description[part]} for part in _SAMPLED}
+    return Sampling(description["chains"], **parts, relabelled=description["relabelled"])
 
 
 def _describe(model: HMM | ProgramModel) -> dict[str, Any]:

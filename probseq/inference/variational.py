@@ -121,6 +121,7 @@ def _fit(model: HMM | ProgramModel, series: Sequences, results: list[Result], be
             Attempt(number, result[2][-1] if result[2] else math.nan, len(result[2]), result[3])
             for number, result in enumerate(results)
         ),
+        series=series,
     )
 
 

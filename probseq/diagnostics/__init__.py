@@ -1,0 +1,1 @@
+"""Criticism of fits: relabelling, residuals, cross-validation, predictive checks, intervals and calibration."""
