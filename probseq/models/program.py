@@ -16,7 +16,6 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import biject_to
 
 from probseq.chains.enumeration import EnumeratedChain
 from probseq.chains.marginalization import PlateNesting, latent_names, log_factor, read
@@ -24,6 +23,8 @@ from probseq.chains.path_posterior import posterior
 from probseq.chains.state_posterior import StatePosterior
 from probseq.chains.state_sequence import ChainCounts, weighted_sum
 from probseq.errors import ModelError
+from probseq.families.coordinates import Coordinates
+from probseq.families.family import Parameter
 from probseq.sequences import Sequences
 
 Parameters = dict[str, Tensor]
@@ -150,9 +151,13 @@ class ProgramModel:
             total = total + log_factor(chain)
         return total + prior if priors else total
 
-    def coordinates(self, parameters: Mapping[str, Tensor]) -> ProgramCoordinates:
+    def coordinates(self, parameters: Mapping[str, Tensor]) -> Coordinates:
         """The unconstrained coordinates of the program's parameters."""
-        return ProgramCoordinates(self._supports, parameters)
+        declared = {
+            name: Parameter(support, tuple(parameters[name].shape), shared=True)
+            for name, support in self._supports.items()
+        }
+        return Coordinates(declared, parameters)
 
     def degenerate(self, parameters: Mapping[str, Tensor], series: Sequences) -> str | None:
         """Why the parameters are of no use, or None."""
@@ -205,34 +210,6 @@ class ProgramModel:
             steps = torch.where(found.emission > 0, found.emission * chain.log_table, 0.0).sum()
             total = total + (chain.law.complete_log_prob(found) + steps) * chain.scale
         return total
-
-
-@dataclass(frozen=True, eq=False)
-class ProgramCoordinates:
-    """The map between a vector (P,) and a program's parameters, each by torch's bijection onto its support.
-
-    Args:
-        supports: site -> constraint.
-        example: parameters, for their shapes.
-    """
-
-    supports: Mapping[str, Any]
-    example: Mapping[str, Tensor]
-
-    def pack(self) -> Tensor:
-        """(P,) the example's own coordinates."""
-        parts = [biject_to(support).inv(self.example[name]).reshape(-1) for name, support in self.supports.items()]
-        return torch.cat(parts).detach().double() if parts else torch.zeros(0, dtype=torch.float64)
-
-    def unpack(self, coordinates: Tensor) -> Parameters:
-        """The parameters at a vector; differentiable."""
-        result, at = {}, 0
-        for name, support in self.supports.items():
-            transform = biject_to(support)
-            shape = torch.Size(transform.inverse_shape(self.example[name].shape))
-            result[name] = transform(coordinates[at : at + shape.numel()].reshape(shape))
-            at += shape.numel()
-        return result
 
 
 def _evidence(chain: EnumeratedChain) -> Tensor:

@@ -123,7 +123,8 @@ def test_missing_steps_are_integrated_out_of_em(gaussian):
     one, other = (em(gaussian.model, each, **QUICK) for each in (series, moved))
     assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-9)
     for name, value in one.parameters.items():
-        torch.testing.assert_close(value, other.parameters[name], rtol=1e-8, atol=1e-12)
+        # A maximum is found to the root of the objective's own rounding, 1e-16 of it.
+        torch.testing.assert_close(value, other.parameters[name], rtol=1e-7, atol=1e-12)
 
 
 def test_states_come_ordered_by_their_mean(case):

@@ -252,7 +252,7 @@ def test_the_log_joint_is_twice_differentiable(labels, fixed):
     model = replace(MODEL, initial=StationaryInitial(), fixed=fixed)
     coordinates = model.coordinates(model.complete({name: POINT[name] for name in ("transition", "level", "pull")}))
     start = coordinates.pack().requires_grad_()
-    assert len(start) == (7 if not fixed else 5)
+    assert len(start) == (5 if not fixed else 3)
     series = replace(SERIES, labels=labels)
 
     def joint(u: Tensor) -> Tensor:
