@@ -89,6 +89,22 @@ def without_weights(arguments: Arguments) -> Arguments:
     return arguments | {"log_table": index @ arguments["log_table"], "emission_index": None}
 
 
+def without_step(arguments: Arguments, log_likelihood: np.ndarray, sequence: int, step: int) -> tuple[Arguments, int]:
+    """The problem of one sequence in which one step says nothing, and the place of the step in it.
+
+    Args:
+        arguments: of the kernels, semi-Markov ones too.
+        log_likelihood: (B, T, K) nats, of each step.
+        sequence: its number.
+        step: from 0 over all sequences.
+    """
+    start, end = (int(bound) for bound in arguments["offsets"][sequence : sequence + 2])
+    table, moves = log_likelihood[:, start:end].copy(), arguments["transition_index"]
+    table[:, step - start] = 0.0
+    alone = {"log_table": table, "emission_index": None, "offsets": np.array([0, end - start])}
+    return arguments | alone | {"transition_index": None if moves is None else moves[start:end]}, step - start
+
+
 def accuracy_scores(arguments: Arguments, smoothed: np.ndarray) -> Arguments:
     """The problem whose Viterbi path has the most smoothed probability in all, among the paths that are possible.
 

@@ -10,10 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from probseq.chains.path_questions import without_step, without_weights
 from probseq.chains.state_posterior import StatePosterior
 from probseq.errors import ModelError
 from probseq.kernels import semi_markov
 from probseq.kernels.semi_markov import SemiMarkovLaws
+
+KEPT = 600.0
+"""Nats that a state may fall behind at a step without its smoothed probability leaving the range of doubles."""
 
 
 class SemiMarkovPosterior(StatePosterior):
@@ -101,6 +105,35 @@ class SemiMarkovPosterior(StatePosterior):
         raise ModelError(
             "The k best paths must be asked of a Markov chain, got a semi-Markov one; use sample, or viterbi."
         )
+
+    @cached_property
+    def _left_out(self) -> tuple[Tensor, Tensor]:
+        """By the identity where the smoothed law keeps every state; else without the step, one pass for each of those.
+
+        The smoothed law has every digit down to 1e-300, so that gamma_t(k) / b_t(k) has too where no likelihood is much
+        below the others.
+        """
+        arguments, log_likelihood = without_weights(self.arguments), self._by_step()
+        evidence, smoothed = semi_markov.evidence(**arguments), semi_markov.smoothed(**arguments)
+        sequence = np.repeat(np.arange(evidence.shape[1]), np.diff(arguments["offsets"]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cavity = np.log(smoothed) - log_likelihood
+            left = np.logaddexp.reduce(cavity, -1)
+            cavity, log_prob = np.exp(cavity - left[..., None]), np.where((log_likelihood == 0).all(-1), 0.0, -left)
+            near = log_likelihood.max(-1) - log_likelihood.min(-1) < KEPT
+        for step in np.flatnonzero(~(near & np.isfinite(evidence[:, sequence])).all(0)):
+            alone, at = without_step(arguments, log_likelihood, int(sequence[step]), int(step))
+            rest = semi_markov.evidence(**alone)[:, 0]
+            cavity[:, step] = semi_markov.smoothed(**alone)[:, at]
+            possible = np.isfinite(rest)
+            log_prob[:, step] = np.where(possible, evidence[:, sequence[step]] - np.where(possible, rest, 0.0), -np.inf)
+        return self._states(cavity), self._shaped(log_prob)
+
+    def _by_step(self) -> np.ndarray:
+        """(B, T, K) nats: log-likelihood of each step."""
+        arguments = without_weights(self.arguments)
+        table, index = np.asarray(arguments["log_table"]), arguments["emission_index"]
+        return table if index is None else table[:, index]
 
     def _inside(self) -> Tensor:
         """(*batch, T, K) p(z_t | x) of the steps that another one of the sequence follows, zero at the others."""

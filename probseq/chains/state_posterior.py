@@ -80,6 +80,27 @@ class StatePosterior:
         return self._states(self.recursions.smoothed(**self.arguments))
 
     @cached_property
+    def _left_out(self) -> tuple[Tensor, Tensor]:
+        cavity, log_prob = self.recursions.left_out(**self.arguments)
+        return self._states(np.exp(cavity)), self._shaped(log_prob)
+
+    @property
+    def cavity(self) -> Tensor:
+        """(*batch, T, K): p(z_t | x of all other steps of its sequence), the smoothed law without what step t says."""
+        self._require_possible()
+        return self._left_out[0]
+
+    @property
+    def leave_one_out_log_prob(self) -> Tensor:
+        """(*batch, T) nats: log p(x_t | x of all other steps), zero at a missing step; -inf in an impossible sequence.
+
+        It is -log sum_k gamma_t(k) / p(x_t | z_t = k), taken from the cavity law so that it is exact where a likelihood
+        is zero. What is left out is the row of step t: observation and, if there is one, label. An observation that is
+        a lag in later rows stays there, so this is no predictive density of autoregressive emissions.
+        """
+        return self._left_out[1]
+
+    @cached_property
     def expected_transitions(self) -> Tensor:
         """(*batch, S, K, K): expected number of moves i -> j under each transition matrix, sum of xi."""
         self._require_possible()

@@ -1,4 +1,4 @@
-"""The recursions over time, all of them: evidence, expected counts, filter, smoother, Viterbi, k-best, sampled paths.
+"""The recursions over time, all: evidence, expected counts, filter, smoother, steps left out, Viterbi, k-best, paths.
 
 Everything else in probseq that walks over time calls one of these. The gradient of the evidence in (log initial, log
 transition, log table) is `expected_counts`, so it is EM's E-step and the backward pass of SVI and NUTS alike.
@@ -240,3 +240,26 @@ def k_best(
     fill_k_best(inputs, log_prob, paths)
     refuse_nan(inputs, log_prob)
     return paths, log_prob
+
+
+def left_out(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_table: ArrayLike,
+    offsets: ArrayLike,
+    emission_index: ArrayLike | None = None,
+    transition_index: ArrayLike | None = None,
+) -> tuple[Floats, Floats]:
+    """What all other steps of its sequence, x_-t, say of each.
+
+    Returns:
+        cavity (B, T, K): log p(z_t = k | x_-t), nats; -inf in every state where x_-t is impossible
+        log_prob (B, T): log p(x_t | x_-t), nats; -inf throughout an impossible sequence
+    """
+    inputs = prepare(log_initial, log_transition, log_table, offsets, emission_index, transition_index)
+    from probseq.kernels.steps_left_out import fill_left_out
+
+    refuse_bad(inputs, with_table=True)
+    cavity, log_prob = np.empty((inputs.draws, inputs.steps, inputs.states)), np.empty((inputs.draws, inputs.steps))
+    fill_left_out(inputs, cavity, log_prob)
+    return cavity, log_prob
