@@ -43,10 +43,17 @@ class Sampling:
 
 
 def rank_rhat(chains: Tensor) -> float:
-    """Rank-normalised split R-hat (Vehtari et al. 2021) of one number's draws (chains, draws); NaN of a single draw."""
+    """Rank-normalised split R-hat (Vehtari et al. 2021) of one number's draws (chains, draws); NaN of a few draws
+    and of chains that never move.
+
+    A single chain is taken as two halves, which arviz-stats asks for.
+    """
     from arviz_stats.base.array import array_stats
 
-    return float(np.asarray(array_stats.rhat(chains.numpy(), chain_axis=0, draw_axis=1)))
+    if chains.shape[0] == 1:
+        chains = chains[:, : chains.shape[1] // 2 * 2].reshape(2, -1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # chains that never move
+        return float(np.asarray(array_stats.rhat(chains.numpy(), chain_axis=0, draw_axis=1)))
 
 
 def sampled_fit(

@@ -1,5 +1,6 @@
 """Figures of a series, its hidden states and a fitted model: one function each, matplotlib Axes in and out."""
 
+from probseq.plots.calibration import rank_ecdf, rank_ecdfs
 from probseq.plots.emissions import emission_densities, symbol_shares
 from probseq.plots.forecasts import chance_ahead, forecast_fan
 from probseq.plots.search import objective_trace, restart_outcomes, state_selection
@@ -18,6 +19,8 @@ __all__ = [
     "month_sums",
     "monthly_totals",
     "objective_trace",
+    "rank_ecdf",
+    "rank_ecdfs",
     "restart_outcomes",
     "spell_durations",
     "spell_lengths",
