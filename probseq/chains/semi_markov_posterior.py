@@ -92,6 +92,37 @@ class SemiMarkovPosterior(StatePosterior):
             )
         return segments_of(states, torch.from_numpy(self.arguments["offsets"]))
 
+    @cached_property
+    def predicted(self) -> Tensor:
+        """(*batch, T, K): p(z_t | x_<t), before its own observation.
+
+        Filtered over likelihood, where every state keeps its digits; else by passing the step over.
+        """
+        self._require_possible()
+        laws, scores = self.recursions.filtered(**self.arguments)[0], self._by_step()
+        scores = scores - scores.max(-1, keepdims=True)
+        clear = ((scores > -KEPT / 2) & (laws > np.exp(-KEPT / 2))).all((0, 2))
+        found = laws / np.exp(np.where(clear[:, None], scores, 0.0))
+        sequence = np.searchsorted(self.arguments["offsets"], np.arange(len(clear)), side="right") - 1
+        for step in np.flatnonzero(~clear):
+            alone, at = without_step(self.arguments, self._by_step(), int(sequence[step]), int(step))
+            found[:, step] = self.recursions.filtered(**alone)[0][:, at]
+        return self._shaped(found / found.sum(-1, keepdims=True))
+
+    @property
+    def change_probability(self) -> Tensor:
+        """(*batch, T): p(z_t != z_t+1 | x); zero at a sequence's last step."""
+        moves = self.pairwise
+        return (moves.sum((-2, -1)) - moves.diagonal(dim1=-2, dim2=-1).sum(-1)).clamp(0.0, 1.0)
+
+    @property
+    def entropy(self) -> NoReturn:
+        """Not known for durations: use `sample`."""
+        raise ModelError(
+            "The exact entropy of the path must be asked of a Markov chain, got a semi-Markov one; use step_entropy, "
+            "or the mean of -log p(path | x) over sampled paths."
+        )
+
     @property
     def most_accurate(self) -> NoReturn:
         """Not known for durations: use `local`."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq import kernels
+from probseq.chains import two_filters
 from probseq.chains.digits import Digit
 from probseq.chains.path_questions import accuracy_scores, allowed_states, constrained, known_states
 from probseq.errors import DataError
@@ -68,6 +69,12 @@ class StatePosterior:
         self._require_possible()
         return self._filter[0]
 
+    @cached_property
+    def predicted(self) -> Tensor:
+        """(*batch, T, K): p(z_t | x_<t), before its own observation; the initial law at the start of a sequence."""
+        self._require_possible()
+        return self._states(two_filters.predicted(self.arguments, self.recursions.filtered(**self.arguments)[0]))
+
     @property
     def predictive_log_prob(self) -> Tensor:
         """(*batch, T) nats: log p(x_t | x_<t); they sum to the log evidence."""
@@ -113,14 +120,7 @@ class StatePosterior:
         Made as the expected counts of a chain whose every step has a transition matrix of its own.
         """
         self._require_possible()
-        steps = int(self.arguments["offsets"][-1])
-        index = self.arguments["transition_index"]
-        own = np.zeros(steps, dtype=np.int64) if index is None else index.astype(np.int64)
-        arguments = self.arguments | {
-            "log_transition": np.ascontiguousarray(self.arguments["log_transition"][:, own]),
-            "transition_index": np.arange(steps, dtype=np.int64),
-        }
-        return self._moves(kernels.expected_counts(**arguments).transition)
+        return self._moves(kernels.expected_counts(**two_filters.own_matrices(self.arguments)).transition)
 
     @cached_property
     def _viterbi(self) -> tuple[Tensor, Tensor]:
@@ -138,6 +138,11 @@ class StatePosterior:
     def viterbi_log_prob(self) -> Tensor:
         """(*batch, N) nats: log p(x_n, its Viterbi path)."""
         return self._viterbi[1]
+
+    @property
+    def viterbi_log_probability(self) -> Tensor:
+        """(*batch, N) nats: log p(its Viterbi path | x_n); zero where that path is certain."""
+        return (self.viterbi_log_prob - self.log_evidence).clamp_max(0.0)
 
     @property
     def local(self) -> Tensor:
@@ -200,10 +205,42 @@ class StatePosterior:
             arguments = constrained(arguments, self._values(allowed_states(allowed, self.states, steps)))
         return replace(self, arguments=arguments)
 
+    # ---- what is not known of the path -----------------------------------------------------------------------------
+
     @property
-    def entropy(self) -> Tensor:
+    def step_entropy(self) -> Tensor:
         """(*batch, T) nats: uncertainty of each step's state, -sum_k gamma log gamma."""
         return torch.special.entr(self.smoothed).sum(-1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """(*batch, N) nats: uncertainty of each sequence's whole path, -sum_z p(z | x) log p(z | x), exact.
+
+        It is H(z_1) + sum_t H(z_t+1 | z_t), all given the data (Hernando, Crespi & Cybenko 2005). Of one part of a
+        coupled or remembering chain it is that of all parts together, whose paths are decoded together.
+        """
+        return self._uncertain[0]
+
+    @property
+    def change_probability(self) -> Tensor:
+        """(*batch, T): p(z_t != z_t+1 | x); zero at a sequence's last step."""
+        return self._uncertain[1]
+
+    @cached_property
+    def _uncertain(self) -> tuple[Tensor, Tensor]:
+        """`entropy` and `change_probability`, without a matrix of moves for every step at once."""
+        self._require_possible()
+        filtered = self.recursions.filtered(**self.arguments)[0]
+        by_step, change = np.zeros(filtered.shape[:2]), np.zeros(filtered.shape[:2])
+        after = two_filters.coming(self.arguments)
+        for steps, pairs in two_filters.moves(self.arguments, filtered, after):
+            by_step[:, steps] = two_filters.move_entropy(pairs)
+            own = self._moves(pairs).numpy().reshape(*by_step[:, steps].shape, self.states, self.states)
+            change[:, steps] = (own * (1.0 - np.eye(self.states))).sum((-2, -1))
+        offsets = self.arguments["offsets"]
+        first = self.recursions.smoothed(**self.arguments)[:, offsets[:-1]]
+        by_step[:, offsets[1:] - 1] = torch.special.entr(torch.from_numpy(first)).sum(-1)
+        return self._shaped(np.add.reduceat(by_step, offsets[:-1], axis=1)), self._shaped(change.clip(0.0, 1.0))
 
     def sample(self, draws: int = 1, *, seed: int | torch.Generator) -> Tensor:
         """(draws, *batch, T) int64 paths from p(z | x), by backward sampling (Chib 1996).

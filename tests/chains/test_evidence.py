@@ -195,7 +195,12 @@ def test_one_state():
     expected = dist.Poisson(torch.tensor(2.0, dtype=torch.float64)).log_prob(counts).sum()
     assert score(model) == pytest.approx(float(expected), abs=1e-12)
     found = posterior(model)()["state"]
-    assert (found.smoothed == 1).all() and (found.viterbi == 0).all() and (found.entropy == 0).all()
+    assert (
+        (found.smoothed == 1).all()
+        and (found.viterbi == 0).all()
+        and (found.step_entropy == 0).all()
+        and (found.entropy == 0).all()
+    )
 
 
 def test_all_steps_missing_leave_the_prior():
