@@ -1,15 +1,25 @@
 """Criticism of fits: relabelling, residuals, cross-validation, predictive checks, intervals and calibration."""
 
 from probseq.diagnostics.calibration import Calibration, calibrate, ordered_quantities
+from probseq.diagnostics.convergence import convergence
 from probseq.diagnostics.prior_simulation import simulate_from_prior
+from probseq.diagnostics.relabelling import Relabelled, relabel_by, relabel_pivotal
+from probseq.diagnostics.relabelling_by_states import relabel_ecr, relabel_ecr_iterative, relabel_stephens
 from probseq.diagnostics.uniformity import EcdfBand, ecdf_band, ecdf_p_value
 
 __all__ = [
     "Calibration",
     "EcdfBand",
+    "Relabelled",
     "calibrate",
+    "convergence",
     "ecdf_band",
     "ecdf_p_value",
     "ordered_quantities",
+    "relabel_by",
+    "relabel_ecr",
+    "relabel_ecr_iterative",
+    "relabel_pivotal",
+    "relabel_stephens",
     "simulate_from_prior",
 ]
