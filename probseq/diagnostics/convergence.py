@@ -8,6 +8,7 @@ modes, so modes are looked for too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ def convergence_of(draws: Mapping[str, Tensor], chains: int) -> pd.DataFrame:
     known = by_chain.shape[1] >= 2 * FEWEST and len(moving) > 0
     halves = by_chain if chains > 1 else numbers[: len(numbers) // 2 * 2].reshape(2, len(numbers) // 2, len(moving))
     unknown = np.full(len(moving), np.nan)
-    axes = {"chain_axis": 0, "draw_axis": 1}
+    axes: Any = {"chain_axis": 0, "draw_axis": 1}
     return pd.DataFrame(
         {
             "rhat": array_stats.rhat(halves, **axes) if known else unknown,

@@ -38,9 +38,9 @@ def mean_of_draws(model: HMM | ProgramModel, draws: Mapping[str, Tensor], series
             del means["initial"]
         return model.complete(means)
     first = {name: value[0] for name, value in draws.items()}
-    for name, support in model.coordinates(first).supports.items():
-        if not bool(support.check(means[name]).all()):
-            transform: Any = biject_to(support)
+    for name, declared in model.coordinates(first).declared.items():
+        if not bool(declared.constraint.check(means[name]).all()):
+            transform: Any = biject_to(declared.constraint)
             means[name] = transform(transform.inv(draws[name]).mean(0))
     return model.complete(means)
 

@@ -273,6 +273,26 @@ def test_angles_have_a_mean_direction() -> None:
     assert point["loc"].tolist() == pytest.approx([2 * torch.pi - 0.1, 3.1])
 
 
+def twins(series: Sequences) -> None:
+    """Two states of vectors with a correlation matrix, whose factors have rows of length one that a mean has not."""
+    half = torch.full((2, 2), 0.5, dtype=torch.float64)
+    factor = pyro.sample("factor", dist.LKJCholesky(2, 1.0).expand([2]).to_event(1))
+    state = pyro.sample("state", MarkovChain(half[0], half, series.lengths))
+    with pyro.plate("step", series.total_steps):
+        law = dist.MultivariateNormal(torch.zeros(2, dtype=torch.float64), scale_tril=factor.double()[state])
+        pyro.sample("y", law, obs=series.values)
+
+
+def test_the_mean_of_a_program_stays_in_its_support() -> None:
+    series = Sequences.from_arrays([torch.eye(2, dtype=torch.float64)])
+    model = ProgramModel(twins).bind(series)
+    angles = torch.tensor([[0.2, -0.9], [1.0, 0.4]], dtype=torch.float64)
+    rows = torch.stack([torch.ones_like(angles), torch.zeros_like(angles), angles.sin(), angles.cos()], -1)
+    point = mean_of_draws(model, {"factor": rows.reshape(2, 2, 2, 2)}, series)
+    assert torch.allclose(point["factor"].square().sum(-1), torch.ones(2, 2).double())
+    assert point["factor"][0, 1, 0] > angles[:, 0].min().sin()
+
+
 @pytest.mark.parametrize(
     ("model", "culprit"),
     [
