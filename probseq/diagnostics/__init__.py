@@ -2,6 +2,9 @@
 
 from probseq.diagnostics.calibration import Calibration, calibrate, ordered_quantities
 from probseq.diagnostics.convergence import convergence
+from probseq.diagnostics.held_out import HeldOut
+from probseq.diagnostics.leave_future_out import leave_future_out, leave_future_out_exact
+from probseq.diagnostics.leave_one_out import compare, leave_sequence_out, leave_sequence_out_exact, loo
 from probseq.diagnostics.prior_simulation import simulate_from_prior
 from probseq.diagnostics.relabelling import Relabelled, relabel_by, relabel_pivotal
 from probseq.diagnostics.relabelling_by_states import relabel_ecr, relabel_ecr_iterative, relabel_stephens
@@ -10,11 +13,18 @@ from probseq.diagnostics.uniformity import EcdfBand, ecdf_band, ecdf_p_value
 __all__ = [
     "Calibration",
     "EcdfBand",
+    "HeldOut",
     "Relabelled",
     "calibrate",
+    "compare",
     "convergence",
     "ecdf_band",
     "ecdf_p_value",
+    "leave_future_out",
+    "leave_future_out_exact",
+    "leave_sequence_out",
+    "leave_sequence_out_exact",
+    "loo",
     "ordered_quantities",
     "relabel_by",
     "relabel_ecr",

@@ -229,9 +229,14 @@ class Fit:
         )
 
 
+def scored_steps(model: HMM | ProgramModel, series: Sequences) -> Tensor:
+    """(T,) bool: steps that the model scores: measured, with all their lags."""
+    return emission_data(model.emission, series).scored if isinstance(model, HMM) else series.step_observed
+
+
 def observed_steps(model: HMM | ProgramModel, series: Sequences) -> int:
     """n of BIC: steps that the model scores, those of a weighted sequence as often as it counts."""
-    scored = emission_data(model.emission, series).scored if isinstance(model, HMM) else series.step_observed
+    scored = scored_steps(model, series)
     if series.weights is None:
         return int(scored.sum())
     counted = series.weights[series.step_sequence] * scored
