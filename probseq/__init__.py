@@ -22,6 +22,7 @@ _HOME = {
     "Sequences": "probseq.sequences",
     "choose_order": "probseq.models",
     "em": "probseq.inference",
+    "gibbs": "probseq.inference",
     "marginalize": "probseq.chains",
     "posterior": "probseq.chains",
     "segment": "probseq.genome",
@@ -47,6 +48,7 @@ __all__ = [
     "datasets",
     "em",
     "families",
+    "gibbs",
     "marginalize",
     "posterior",
     "segment",
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
     from probseq.design import Design, Season
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.genome import segment
-    from probseq.inference import Fit, em, select, svi
+    from probseq.inference import Fit, em, gibbs, select, svi
     from probseq.models import HMM, MarkovModel, choose_order
     from probseq.sequences import Sequences
 

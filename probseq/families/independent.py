@@ -207,6 +207,12 @@ def _stack(priors: list[TorchDistributionMixin]) -> TorchDistributionMixin:
     return kind(**stacked).to_event(1)
 
 
+def law_of_column(prior: Any, column: int, size: int) -> TorchDistributionMixin | None:
+    """The law of one of `size` columns, where `prior` is one for each of them; else None."""
+    laws = _unstack(prior, size)
+    return laws[column] if laws else None
+
+
 def _unstack(prior: Any, size: int) -> list[TorchDistributionMixin]:
     """The laws that `_stack` put together; none for a prior of another making."""
     if not isinstance(prior, dist.Independent) or prior.base_dist.batch_shape != (size,):

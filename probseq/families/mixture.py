@@ -209,7 +209,9 @@ class Mixture(Family):
         """One step of EM; with priors other than one law for all components and a Dirichlet, a numerical mode."""
         mixed = priors.get("weights")
         declared = self.inner.parameters(self._event_shape(values))
-        inner_priors = {n: p if declared[n].shared else _of_one(p) for n, p in priors.items() if n != "weights"}
+        inner_priors = {
+            n: p if declared[n].shared else law_of_component(p) for n, p in priors.items() if n != "weights"
+        }
         plain = type(mixed) is dist.Dirichlet and not bool((mixed.concentration <= 1).any())  # type: ignore[attr-defined]
         if not plain or any(prior is None for prior in inner_priors.values()):
             return super().maximise_posterior(values, weights, current, priors)
@@ -289,7 +291,7 @@ def _inner(parameters: Parameters) -> dict[str, Tensor]:
     return {name: value for name, value in parameters.items() if name != "weights"}
 
 
-def _of_one(prior: Any) -> Any:
+def law_of_component(prior: Any) -> Any:
     """The law of one component, where `prior` is that law for each of them; else None."""
     if not isinstance(prior, dist.Independent):
         return None

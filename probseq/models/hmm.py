@@ -299,14 +299,19 @@ class HMM:
         return {"initial": initial, **moves, **emission}
 
     def log_prior(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
-        """() nats: log density of the priors of the program at these parameters; differentiable."""
-        priors = self.parameter_priors(series)
+        """(...) nats: log density of the program's priors at these parameters (draws lead); differentiable."""
+        priors, known = self.parameter_priors(series), whole(self.fixed)
+        draws = parameters["initial"].shape[:-1]
         if self.fixed:
             means = {name: priors[name].mean for name in self.fixed if name in priors}
             parameters = without(parameters, self.learned(parameters), self.fixed, means)
-        total = self.transition.log_prior(parameters) + self.initial.log_prior(parameters["initial"])
-        for name, prior in priors.items():
-            total = total + prior.log_prob(parameters[name]).sum()
+        total = torch.zeros(draws, dtype=torch.float64)
+        if not self._moves.keys() <= known.keys():  # what is given in every entry is no site
+            total = total + self.transition.log_prior(parameters)
+        if "initial" not in known:
+            total = total + self.initial.log_prior(parameters["initial"])
+        for name in priors.keys() - known.keys():
+            total = total + priors[name].log_prob(parameters[name]).reshape(*draws, -1).sum(-1)
         return total
 
     def log_joint(self, parameters: Mapping[str, Tensor], series: Sequences, priors: bool) -> Tensor:

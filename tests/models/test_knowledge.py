@@ -342,3 +342,15 @@ def test_a_vector_that_is_missing_in_part_is_scored_by_what_is_there():
     counts = model.expect(point, data)
     assert float(counts.emission.expected.sum()) == pytest.approx(3.0)  # of four steps, one has nothing
     assert model.expect(model.maximise(point, counts, True, data), data).log_likelihood > -math.inf
+
+
+def test_the_log_prior_leaves_out_what_is_given_as_the_program_does():
+    """A known matrix with zeros has no density; the sites that are left have theirs. Draws may lead."""
+    known = tensor([[0.8, 0.2], [0.0, 1.0]])
+    model = HMM(2, families.Poisson(), fixed={"transition": known}).bind(series(), with_priors=True)
+    point = {**POINT, "transition": known}
+    trace = pyro.poutine.trace(pyro.poutine.condition(marginalize(model.program), point)).get_trace(series())
+    sites = sum(trace.nodes[name]["fn"].log_prob(POINT[name]) for name in ("initial", "rate"))
+    torch.testing.assert_close(model.log_prior(point, series()), sites, **EXACT)
+    several = {name: torch.stack([value, value]) for name, value in point.items()}
+    torch.testing.assert_close(model.log_prior(several, series()), sites.expand(2), **EXACT)
