@@ -27,6 +27,7 @@ _HOME = {
     "posterior": "probseq.chains",
     "segment": "probseq.genome",
     "select": "probseq.inference",
+    "standard_errors": "probseq.diagnostics",
     "stationary_law": "probseq.chains",
     "svi": "probseq.inference",
 }
@@ -53,6 +54,7 @@ __all__ = [
     "posterior",
     "segment",
     "select",
+    "standard_errors",
     "stationary_law",
     "svi",
 ]
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from probseq import datasets, families
     from probseq.chains import MarkovChain, marginalize, posterior, stationary_law
     from probseq.design import Design, Season
+    from probseq.diagnostics import standard_errors
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.genome import segment
     from probseq.inference import Fit, em, gibbs, select, svi

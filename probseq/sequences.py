@@ -224,7 +224,7 @@ class Sequences:
         if len(chosen) == 0:
             raise DataError("take must choose at least one sequence, got none; give at least one sequence number.")
         offsets = self.offsets.numpy()
-        return self._gather(chosen, offsets[chosen], offsets[chosen + 1])
+        return self.pieces(chosen, offsets[chosen], offsets[chosen + 1])
 
     def split(self, at: str | float | pd.Timestamp) -> tuple["Sequences", "Sequences"]:
         """Cut every sequence in two: (before, after).
@@ -248,11 +248,11 @@ class Sequences:
                 raise DataError(
                     f"split must leave steps on both sides, got none {name} {at!r}; choose a point within the series."
                 )
-            parts.append(self._gather(kept, first[kept], last[kept]))
+            parts.append(self.pieces(kept, first[kept], last[kept]))
         return parts[0], parts[1]
 
-    def _gather(self, chosen: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> "Sequences":
-        """Steps starts[i] to stops[i] of sequence chosen[i], for every i; a view where they are adjacent."""
+    def pieces(self, chosen: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> "Sequences":
+        """Flat steps starts[i] to stops[i], within sequence chosen[i], as a sequence each; a view where adjacent."""
         lengths = stops - starts
         if np.array_equal(starts[1:], stops[:-1]):
             steps: Any = slice(int(starts[0]), int(stops[-1]))

@@ -183,7 +183,7 @@ class HMM:
                 f"A series must have as many columns as the one that was fitted, got {len(series.columns)} "
                 f"({', '.join(series.columns)}); choose the same columns."
             )
-        table, index = self._scores(parameters, series, by_sums=True)
+        table, index = self.scores(parameters, series, by_sums=True)
         found = self.chain(parameters, series).posterior(table, index)
         return found if self.memory == 1 else found.remembering(self.memory)
 
@@ -254,7 +254,7 @@ class HMM:
             series: the data.
             by_sums: let an exponential family have sums in place of the counts of every row.
         """
-        table, index = self._scores(parameters, series, by_sums)
+        table, index = self.scores(parameters, series, by_sums)
         chain = self.chain(parameters, series).expected(table, index, series.weights)
         data, counts = emission_data(self.emission, series), chain.emission
         size = self.states**self.emission.memory
@@ -316,7 +316,7 @@ class HMM:
 
     def log_joint(self, parameters: Mapping[str, Tensor], series: Sequences, priors: bool) -> Tensor:
         """() nats: weighted log-likelihood, plus the log prior where asked; twice differentiable in the parameters."""
-        table, index = self._scores(parameters, series, by_sums=True)
+        table, index = self.scores(parameters, series, by_sums=True)
         evidence = self.chain(parameters, series).evidence(torch.as_tensor(table), index)
         total = weighted_sum(evidence, series.weights)
         return total + self.log_prior(parameters, series) if priors else total
@@ -375,7 +375,7 @@ class HMM:
         """What the transition law learns."""
         return self.transition.parameters(self.states)
 
-    def _scores(
+    def scores(
         self, parameters: Mapping[str, Tensor], series: Sequences, by_sums: bool
     ) -> tuple[Tensor | np.ndarray, np.ndarray | None]:
         """The table (..., R, C) that the chain is scored with, and its index; see `EmissionData.scores`."""

@@ -111,7 +111,7 @@ class ProgramModel:
     def expect(self, parameters: Mapping[str, Tensor], series: Sequences) -> ProgramCounts:
         """E-step: expected counts of every chain."""
         with torch.no_grad():
-            chains, other, _ = self._score(parameters, series)
+            chains, other, _ = self.score(parameters, series)
             total, counts = float(other), {}
             for chain in chains:
                 found = counts[chain.name] = chain.law.expected(chain.log_table, None, chain.law.weights)
@@ -142,11 +142,11 @@ class ProgramModel:
 
     def log_prior(self, parameters: Mapping[str, Tensor], series: Sequences) -> Tensor:
         """() nats: log density of the parameters' own sites."""
-        return self._score(parameters, series)[2]
+        return self.score(parameters, series)[2]
 
     def log_joint(self, parameters: Mapping[str, Tensor], series: Sequences, priors: bool) -> Tensor:
         """() nats: log-likelihood with the states summed out, plus the log prior where asked; differentiable."""
-        chains, total, prior = self._score(parameters, series)
+        chains, total, prior = self.score(parameters, series)
         for chain in chains:
             total = total + log_factor(chain)
         return total + prior if priors else total
@@ -184,7 +184,7 @@ class ProgramModel:
 
     # ---- parts -----------------------------------------------------------------------------------------------------
 
-    def _score(
+    def score(
         self, parameters: Mapping[str, Tensor], series: Sequences
     ) -> tuple[list[EnumeratedChain], Tensor, Tensor]:
         """The chains with their tables, log p of observed sites that depend on no state, and the log prior."""
@@ -203,7 +203,7 @@ class ProgramModel:
     def _expected_log_joint(
         self, parameters: Mapping[str, Tensor], counts: ProgramCounts, priors: bool, series: Sequences
     ) -> Tensor:
-        chains, other, prior = self._score(parameters, series)
+        chains, other, prior = self.score(parameters, series)
         total = other + prior if priors else other
         for chain in chains:
             found = counts.chains[chain.name]

@@ -12,7 +12,7 @@ import math
 import pytest
 import torch
 
-from probseq import HMM, Fit, Sequences, datasets, em, families
+from probseq import HMM, Fit, Sequences, datasets, em, families, standard_errors
 from probseq.chains import StationaryInitial
 
 PUBLISHED = -181.26339
@@ -71,6 +71,20 @@ def test_our_fit_from_our_own_starts(fit):
     for name, value in published().items():  # six digits are printed, and the maximum is flat to about 1e-4
         if name != "initial":
             torch.testing.assert_close(fit.parameters[name], value, rtol=0, atol=2e-4)
+
+
+def test_published_standard_errors(fit):
+    """Those of the observed information, as Stata prints them for this model; p11 has that of p01 = 1 - p00."""
+    table = standard_errors(fit).table
+    known = {
+        "transition[0, 0]": 0.0965189,
+        "transition[1, 0]": 0.0377362,
+        "loc[0]": 0.2645396,
+        "loc[1]": 0.0745187,
+    }
+    found = table.loc[list(known), "standard_error"]
+    assert found.tolist() == pytest.approx(list(known.values()), abs=1e-4)
+    assert (table["note"] == "").all()
 
 
 def test_the_polish_alone_climbs_from_a_poor_start(growth):
