@@ -102,8 +102,8 @@ def derived(
     >>> derived(fit, "mean_stay").table.round(1)
                   estimate  standard_error  lower  upper
     quantity
-    mean_stay[0]      14.0             7.1    ...    ...
-    mean_stay[1]       8.4             4.2    ...    ...
+    mean_stay[0]      14.0             7.3    5.3   40.3
+    mean_stay[1]       8.4             4.5    3.3   25.3
     """
     if isinstance(source, Bootstrap):
         return _over(source.draws, source.fit, quantity, support, "bootstrap")

@@ -213,7 +213,8 @@ def _plain(point: Tensor, entries: Tensor, jacobian: Tensor) -> Tensor:
 
 def _notes(found: Estimate, given: Parameters, jacobian: Tensor, moving: Tensor) -> tuple[str, ...]:
     """(E,) why an entry has no standard error."""
-    value = flat_entries(given, found.declared)
+    zero = [given[name] == (0.0 if is_simplex(one.constraint) else torch.nan) for name, one in found.declared.items()]
+    impossible = torch.cat([part.reshape(-1) for part in zero])
     fixed = torch.cat([_given(found.model, name, found.parameters[name]).reshape(-1) for name in found.declared])
     still = (jacobian[:, moving] == 0).all(-1)
     adrift = (jacobian[:, ~moving].abs() > 1e-300).any(-1)
@@ -221,7 +222,7 @@ def _notes(found: Estimate, given: Parameters, jacobian: Tensor, moving: Tensor)
     for i in range(len(found.names)):
         if bool(fixed[i]):
             notes.append("fixed")
-        elif bool(value[i] == 0.0):
+        elif bool(impossible[i]):
             notes.append("zero")
         elif bool(adrift[i]) or bool(still[i]):
             notes.append("at the edge of its range")

@@ -101,7 +101,7 @@ def profile(fit: Fit, name: str, series: Sequences | None = None, *, level: floa
     >>> from probseq import HMM, datasets, em, families
     >>> found = profile(em(HMM(2, families.Poisson()), datasets.earthquakes(), restarts=1), "rate[0]")
     >>> round(found.lower, 2), round(found.upper, 2)
-    (14.0..., 16.7...)
+    (13.17, 16.73)
     """
     found, information = estimate(fit, series)
     if name not in found.names:

@@ -106,8 +106,8 @@ def standard_errors(fit: Fit, series: Sequences | None = None) -> Errors:
     >>> standard_errors(fit).table.loc[["rate[0]", "rate[1]"], ["estimate", "standard_error"]].round(2)
                estimate  standard_error
     parameter
-    rate[0]       15.42            0.67
-    rate[1]       26.02            0.99
+    rate[0]       15.42            0.72
+    rate[1]       26.02            1.38
     """
     found, information = estimate(fit, series)
     return errors_of(found, torch.linalg.inv(information), "observed information")

@@ -165,14 +165,14 @@ def test_the_profile_of_a_mean_maximises_over_the_scale():
 
 
 def test_an_end_that_is_the_edge_of_the_range():
-    """No success in n trials: the log-likelihood n log(1 - p) has its maximum at 0 and falls by the drop at one end."""
+    """No success in n trials: the log-likelihood n log(1 - p) is highest at 0 and falls by the drop at one end."""
     found = profile(one_state(families.Binomial(3), torch.zeros(12, dtype=DOUBLE)), "probability[0]")
     assert found.lower == 0.0 and found.lower_open and not found.upper_open
     assert found.upper == pytest.approx(-math.expm1(-DROP / 36), rel=1e-5)
 
 
 def test_a_move_that_never_happened_has_an_upper_end():
-    """With every state known, n moves from state 0 to itself: n log(1 - p); of the only move there is, p >= ..."""
+    """With every state known, n of them not that move: n log(1 - p); of the only move, n log p."""
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 1, 1])
     labels = torch.cat([labels, torch.zeros(8, dtype=torch.int64), 2 * torch.ones(3, dtype=torch.int64)])
     series = Sequences(torch.cat([COUNTS, COUNTS[:11]]), torch.tensor([len(labels)]), labels=labels)
