@@ -13,6 +13,7 @@ from probseq.diagnostics.relabelling import Relabelled, relabel_by, relabel_pivo
 from probseq.diagnostics.relabelling_by_states import relabel_ecr, relabel_ecr_iterative, relabel_stephens
 from probseq.diagnostics.standard_errors import Errors, outer_product_errors, sandwich_errors, standard_errors
 from probseq.diagnostics.uniformity import EcdfBand, ecdf_band, ecdf_p_value
+from probseq.inference.criteria import criteria, icl
 
 __all__ = [
     "Bootstrap",
@@ -28,9 +29,11 @@ __all__ = [
     "calibrate",
     "compare",
     "convergence",
+    "criteria",
     "derived",
     "ecdf_band",
     "ecdf_p_value",
+    "icl",
     "leave_future_out",
     "leave_future_out_exact",
     "leave_sequence_out",

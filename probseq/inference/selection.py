@@ -1,6 +1,6 @@
 """Which of several models: fit each to the same data and take the one with the lowest criterion.
 
-BIC = p log n - 2 log L (Schwarz 1978) by default; AIC = 2 p - 2 log L (Akaike 1974) is beside it in the table.
+BIC by default; the other criteria (`inference.criteria`) stand beside it in the table.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from probseq.errors import FitError
+from probseq.inference.criteria import CRITERIA, criterion_of, require_same_steps
 from probseq.inference.expectation_maximisation import em
-from probseq.inference.fit import Fit
+from probseq.inference.fit import Fit, observed_steps
 from probseq.models.hmm import HMM
 from probseq.sequences import Sequences
 
@@ -42,7 +44,7 @@ class Selection:
 
     Args:
         candidates: in the order given.
-        criterion: "bic" or "aic".
+        criterion: one of `criteria.CRITERIA`.
     """
 
     candidates: tuple[Candidate, ...]
@@ -53,30 +55,37 @@ class Selection:
         """Those that did not fail."""
         return tuple(candidate.fit for candidate in self.candidates if candidate.fit is not None)
 
-    @property
+    @cached_property
     def best(self) -> Fit:
         """The fit with the lowest criterion; the first of equals."""
-        return min(self.fits, key=lambda fit: getattr(fit, self.criterion))
+        return min(self.fits, key=lambda fit: self._criteria[id(fit)][self.criterion])
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a candidate: states, log_likelihood, n_parameters, aic, bic, converged, chosen, failed."""
+        """One row a candidate: states, log_likelihood, n_parameters, the criteria, converged, chosen, failed."""
         rows = []
         for candidate in self.candidates:
             fit = candidate.fit
+            values: dict[str, float] = {name: math.nan for name in CRITERIA}
+            if fit is not None:
+                values = self._criteria[id(fit)]
             rows.append(
                 {
                     "states": candidate.model.states,
                     "log_likelihood": math.nan if fit is None else fit.log_likelihood,
                     "n_parameters": math.nan if fit is None else fit.n_parameters,
-                    "aic": math.nan if fit is None else fit.aic,
-                    "bic": math.nan if fit is None else fit.bic,
+                    **values,
                     "converged": fit is not None and fit.converged,
                     "chosen": fit is self.best,
                     "failed": candidate.failed,
                 }
             )
         return pd.DataFrame(rows)
+
+    @cached_property
+    def _criteria(self) -> dict[int, dict[str, float]]:
+        """Of each fit, by its identity."""
+        return {id(fit): {name: criterion_of(fit, name) for name in CRITERIA} for fit in self.fits}
 
 
 def select(
@@ -96,14 +105,19 @@ def select(
         models: to compare, such as `[HMM(k, family) for k in range(1, 5)]`.
         series: the data.
         method: `em` or `svi`.
-        criterion: "bic" or "aic".
+        criterion: "bic", "aic", "aicc", "hqic" or "icl".
         options: of the method, such as `restarts` and `seed`.
 
     Raises:
         FitError: none could be fitted; the message is that of the first.
+        ModelError: models that score different steps, having different lags.
     """
-    if criterion not in ("aic", "bic"):
-        raise FitError(f"criterion must be 'aic' or 'bic', got {criterion!r}; choose one of the two.")
+    models = list(models)
+    if criterion not in CRITERIA:
+        raise FitError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}; choose one of them.")
+    if len({(model.emission.context.lags, model.emission.partly_missing) for model in models}) > 1:
+        bound = {f"model {number} (from 0)": model.bind(series) for number, model in enumerate(models)}
+        require_same_steps({name: observed_steps(model, series) for name, model in bound.items()}, "select")
     candidates: list[Candidate] = []
     for model in models:
         try:
