@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator
 
 from probseq.diagnostics.calibration import Calibration
 from probseq.diagnostics.uniformity import ecdf, ecdf_band
-from probseq.plots.style import INK, MISSING, MODEL, dress
+from probseq.plots.style import INK, MISSING, MODEL, SHARES, dress
 
 OUTSIDE = "#D55E00"
 
@@ -40,7 +40,7 @@ def rank_ecdf(axes: Axes, ranks: np.ndarray, *, probability: float = 0.95, what:
     axes.set_xlim(0, 1)
     axes.set_ylim(-reach, reach)
     axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if reach > 0.04 else 1))
+    axes.yaxis.set_major_formatter(SHARES)
     return dress(axes, x="rank of the truth among draws", y="share of ranks\nless uniform share", title=what)
 
 
