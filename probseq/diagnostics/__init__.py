@@ -11,6 +11,8 @@ from probseq.diagnostics.prior_simulation import simulate_from_prior
 from probseq.diagnostics.profile import Profile, profile
 from probseq.diagnostics.relabelling import Relabelled, relabel_by, relabel_pivotal
 from probseq.diagnostics.relabelling_by_states import relabel_ecr, relabel_ecr_iterative, relabel_stephens
+from probseq.diagnostics.residual_tests import residual_tests
+from probseq.diagnostics.residuals import forecast_residuals, ordinary_residuals
 from probseq.diagnostics.standard_errors import Errors, outer_product_errors, sandwich_errors, standard_errors
 from probseq.diagnostics.uniformity import EcdfBand, ecdf_band, ecdf_p_value
 from probseq.inference.criteria import criteria, icl
@@ -33,6 +35,7 @@ __all__ = [
     "derived",
     "ecdf_band",
     "ecdf_p_value",
+    "forecast_residuals",
     "icl",
     "leave_future_out",
     "leave_future_out_exact",
@@ -40,6 +43,7 @@ __all__ = [
     "leave_sequence_out_exact",
     "loo",
     "ordered_quantities",
+    "ordinary_residuals",
     "outer_product_errors",
     "profile",
     "relabel_by",
@@ -47,6 +51,7 @@ __all__ = [
     "relabel_ecr_iterative",
     "relabel_pivotal",
     "relabel_stephens",
+    "residual_tests",
     "sandwich_errors",
     "simulate_from_prior",
     "standard_errors",

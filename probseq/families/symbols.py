@@ -161,7 +161,11 @@ class Categorical(Family):
             return steps.index_select(-2, codes)
 
     def survival(self, values: Tensor, parameters: Parameters) -> Tensor:
-        return 1 - self.cdf(values, parameters)
+        with torch.no_grad():
+            above = parameters["probabilities"].flip(-1).cumsum(-1).flip(-1).mT
+            above = torch.cat([above, torch.zeros_like(above[..., :1, :])], -2)
+            codes = (real(values).floor() + 1).clamp(0, above.shape[-2] - 1).long()
+            return above.index_select(-2, codes)
 
     def mean(self, parameters: Parameters) -> Tensor:
         """(K,): the expected code, which orders states but has no other meaning."""

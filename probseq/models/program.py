@@ -8,6 +8,7 @@ L-BFGS in unconstrained coordinates. Nothing about the program need be known.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from probseq.chains.enumeration import EnumeratedChain
@@ -181,6 +183,25 @@ class ProgramModel:
                 "probseq.posterior(program, fit.parameters)(series), which returns one for each."
             )
         return next(iter(found.values()))
+
+    def chains(
+        self, parameters: Mapping[str, Tensor], series: Sequences, inside: Messenger | None = None
+    ) -> list[EnumeratedChain]:
+        """The program's chains with what every step says of its state.
+
+        Args:
+            parameters: of every continuous site.
+            series: the data.
+            inside: a handler to meet the sites as the program does, their laws under every state.
+        """
+        given = pyro.condition(self.program, dict(parameters))  # pyright: ignore[reportArgumentType]
+
+        def program(data: Sequences) -> Any:
+            with inside or nullcontext():
+                return given(data)
+
+        with torch.no_grad(), poutine.block():
+            return read(program, self._nesting, series)[0].chains
 
     # ---- parts -----------------------------------------------------------------------------------------------------
 
