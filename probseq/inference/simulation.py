@@ -36,7 +36,7 @@ def simulate(
         torch.manual_seed(seed)
         for number in range(along.count):
             part = along if along.count == 1 else along.take([number])
-            drawn, path = _simulate_one(model, draw_of(draws, number % count), part)
+            drawn, path = simulate_one(model, draw_of(draws, number % count), part)
             values.append(drawn)
             states.append(path)
     flat = torch.cat(values)
@@ -64,7 +64,7 @@ def _blank(lengths: int | Sequence[int], model: HMM, categories: tuple[str, ...]
     return Sequences(torch.zeros(sum(sizes)), torch.tensor(sizes))
 
 
-def _simulate_one(model: HMM, parameters: dict[str, Tensor], part: Sequences) -> tuple[Tensor, Tensor]:
+def simulate_one(model: HMM, parameters: dict[str, Tensor], part: Sequences) -> tuple[Tensor, Tensor]:
     """(T, *event) observations and (T,) values of the chain of one sequence.
 
     Before its start a sequence with lags stood at the mean of its first state.
@@ -72,7 +72,7 @@ def _simulate_one(model: HMM, parameters: dict[str, Tensor], part: Sequences) ->
     blank = replace(part, observed=None, weights=None, labels=None)
     path = model.chain(parameters, blank).sample()
     emission, size = model.emission_parameters(parameters), part.total_steps
-    beside = _design_rows(model, blank)
+    beside = design_rows(model, blank)
     lags = model.emission.context.lags
     if lags == 0:
         drawn = model.emission_at(emission, path, beside).sample()
@@ -123,7 +123,7 @@ def simulate_ahead(model: HMM, draws: Mapping[str, Tensor], longer: Sequences, h
         for number in range(longer.count):
             part = longer if longer.count == 1 else longer.take([number])
             past = _last_observations(part, horizon, lags)
-            beside = _design_rows(model, part)
+            beside = design_rows(model, part)
             beside = None if beside is None else beside[-horizon:]
             found = []
             for s in range(count):
@@ -169,7 +169,7 @@ def steps_ahead(longer: Sequences, horizon: int) -> Tensor:
     return (longer.offsets[1:].unsqueeze(1) - horizon + torch.arange(horizon)).reshape(-1)
 
 
-def _design_rows(model: HMM, series: Sequences) -> Tensor | None:
+def design_rows(model: HMM, series: Sequences) -> Tensor | None:
     """(T, P) design rows beside the observations; None where the family has no design."""
     if not model.emission.context.design:
         return None
