@@ -53,11 +53,12 @@ def arviz_tree(fit: Fit, series: Sequences, prior: int, predictive: int | None, 
         if pointwise is not None:
             groups["log_likelihood"] = writer.steps(_by_chain(pointwise, chains), kept, scored_steps(fit.model, series))
         replicas = _by_chain(replicate(fit.model, some, series, seed), chains)
-        groups["posterior_predictive"] = writer.steps(replicas, kept)
+        groups["posterior_predictive"] = writer.steps(writer.as_observed(replicas), kept)
     if prior and _has_priors(fit):
         drawn = prior_draws(fit.model, series, prior, seed + 1)
         groups["prior"] = writer.parameters(_by_chain(drawn, 1))
-        groups["prior_predictive"] = writer.steps(_by_chain(replicate(fit.model, drawn, series, seed + 2), 1))
+        replicas = _by_chain(replicate(fit.model, drawn, series, seed + 2), 1)
+        groups["prior_predictive"] = writer.steps(writer.as_observed(replicas))
     groups["observed_data"] = writer.steps(writer.observed)
     if series.covariates is not None:
         groups["constant_data"] = writer.covariates()
@@ -107,6 +108,10 @@ class _Writer:
         if any("column" in own for own in axes.values()):
             coordinates["column"] = np.array([str(column) for column in self.series.columns])
         return self._dataset(values, axes, coordinates | ({} if draws is None else {"draw": draws}))
+
+    def as_observed(self, replicas: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """New observations as whole numbers where those of the data are."""
+        return {name: value.to(self.observed[name].dtype) for name, value in replicas.items()}
 
     def covariates(self) -> Any:
         """What the model was told of each step."""
@@ -196,27 +201,30 @@ def _observed(
     """What was observed at each site, NaN where it was not, and the names of the site's axes."""
     if isinstance(model, HMM):
         axes = ["time"] if series.values.ndim == 1 else ["time", "column"]
-        return {OBSERVED: _with_gaps(series.values, series.observed)}, {OBSERVED: axes}
+        return {OBSERVED: _with_gaps(series.values, series.observed, model.emission.discrete)}, {OBSERVED: axes}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         _, sites = observed_sites(model, series, parameters)
     values, named = {}, {}
     for name, site in sites.items():
         value, event = site["infer"]["obs"], len(site["fn"].event_shape)
+        whole = bool(site["fn"].support.is_discrete)
         axes = [f"{name}_dim_{axis}" for axis in range(value.dim())]
         steps = value.dim() - event - 1
         if steps >= 0 and value.shape[steps] == series.total_steps:
             axes[steps] = "time"
+        gaps = None
         if value.shape == series.values.shape:
             axes[1:] = ["column"] * (value.dim() - 1)
-            value = _with_gaps(value, series.observed)
-        elif axes[steps] == "time" and series.observed is not None:
-            gap = series.step_observed.reshape(-1, *(1,) * event)
-            value = _with_gaps(value, gap.expand(value.shape))
-        values[name], named[name] = value, axes
+            gaps = series.observed
+        elif steps >= 0 and axes[steps] == "time" and series.observed is not None:
+            gaps = series.step_observed.reshape(-1, *(1,) * event).expand(value.shape)
+        values[name], named[name] = _with_gaps(value, gaps, whole), axes
     return values, named
 
 
-def _with_gaps(values: Tensor, observed: Tensor | None) -> Tensor:
-    """Values, as numbers with NaN where nothing was measured."""
-    return values if observed is None else torch.where(observed, values.double(), torch.nan)
+def _with_gaps(values: Tensor, observed: Tensor | None, whole: bool) -> Tensor:
+    """Values, as integers where all are whole numbers; as numbers with NaN where some were not measured."""
+    if observed is None:
+        return values.long() if whole else values.double()
+    return torch.where(observed, values.double(), torch.nan)

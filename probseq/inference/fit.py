@@ -21,6 +21,8 @@ from probseq.models.program import ProgramModel
 from probseq.sequences import Sequences
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
     from probseq.inference.sampling import Sampling
 
 Parameters = dict[str, Tensor]
@@ -176,6 +178,35 @@ class Fit:
         model = self._hmm("simulate")
         found = simulation.simulate(model, self.draws, lengths, seed, self.columns, self.categories)
         return found if labelled else found.unlabelled()
+
+    def to_arviz(
+        self,
+        series: Sequences | None = None,
+        *,
+        prior_draws: int = 500,
+        predictive_draws: int | None = None,
+        seed: int = 0,
+    ) -> DataTree:
+        """The fit as an xarray DataTree, for every function of `arviz_stats` and `arviz_plots`, and for netCDF.
+
+        Groups: `posterior`; `sample_stats` of a sampler; `log_likelihood`, log p(y_t | y_-t, draw) of each step that
+        was observed, which makes ArviZ's leave-one-out cross-validation right (left out with weights, with lags, and of
+        programs of several chains, where it would be wrong); `posterior_predictive`, a replicated series for each draw;
+        `prior` and `prior_predictive` of a fit with priors (a fit that was loaded has those of a program only);
+        `observed_data`, NaN where missing; `constant_data`, the covariates; `warmup_posterior` and
+        `warmup_sample_stats`. Axes are named: `state`, `state_to`, `time` (with `sequence` along it), `column`,
+        `category`.
+
+        Args:
+            series: the data; None is the one that was fitted.
+            prior_draws: draws from the prior; 0 leaves its groups out.
+            predictive_draws: at most so many draws, evenly spaced in each chain, in `log_likelihood` and
+                `posterior_predictive`; None takes all, or as many as 2^25 numbers hold; 0 leaves those groups out.
+            seed: of all that is drawn.
+        """
+        from probseq.inference.arviz_tree import arviz_tree
+
+        return arviz_tree(self, self.data(series), prior_draws, predictive_draws, seed)
 
     # ---- words and files -------------------------------------------------------------------------------------------
 
