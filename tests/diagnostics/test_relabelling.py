@@ -36,7 +36,7 @@ from probseq.diagnostics import (
     relabel_pivotal,
     relabel_stephens,
 )
-from probseq.inference import Fit
+from probseq.inference import Fit, gibbs
 from probseq.models.point import mean_of_draws
 from probseq.models.program import ProgramModel
 from probseq.models.renaming import renaming
@@ -119,6 +119,18 @@ def test_chains_that_disagreed_agree_after(request: pytest.FixtureRequest) -> No
     assert torch.allclose(found.fit.parameters["rate"], fit.draws["rate"].mean(0))
     expected = float(fit.model.log_prob(found.fit.parameters, fit.data()).sum())
     assert found.fit.log_likelihood == pytest.approx(expected, rel=1e-12)
+
+
+def test_gibbs_chains_with_names_of_their_own() -> None:
+    """A mixture with persistence: each chain of the sampler found the same states under names of its own."""
+    series = simulated(300)
+    fit = gibbs(HMM(3, families.Poisson()), series, draws=1000, tune=200, thin=2, seed=1)
+    found = relabel_ecr_iterative(fit)
+    rates = found.convergence.filter(like="rate", axis=0)
+    assert (rates["rhat_before"] > 1.5).all() and (found.convergence["rhat_after"] < 1.01).all()
+    assert found.unresolved == ()
+    assert torch.allclose(found.fit.parameters["rate"], RATES, rtol=0.15)  # 100 steps of each state
+    assert bool((found.fit.parameters["rate"].diff() > 0).all())
 
 
 def test_modes_that_are_no_renaming_are_named() -> None:
