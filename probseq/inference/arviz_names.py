@@ -99,8 +99,8 @@ def _moves(model: HMM) -> tuple[Names, Coordinates]:
     if isinstance(law, SemiMarkovTransitions):
         names |= {name: ["state"] for name in law.duration.parameters()}
         if isinstance(law.duration, FreeDurations):
-            names["duration"] = ["state", "duration"]
-            coordinates["duration"] = np.arange(1, law.duration.max + 1)
+            names["duration"] = ["state", "segment_steps"]
+            coordinates["segment_steps"] = np.arange(1, law.duration.max + 1)
     return names, coordinates
 
 

@@ -146,7 +146,7 @@ class _Writer:
 
         used = {name for own in axes.values() for name in own}
         sizes = {name: size for site, own in axes.items() for name, size in zip(own, values[site].shape, strict=True)}
-        labels = {name: np.arange(size) for name, size in sizes.items()}
+        labels: dict[str, Any] = {name: np.arange(size) for name, size in sizes.items()}
         for name, label in coordinates.items():
             if (label[0] if isinstance(label, tuple) else name) in used:
                 labels[name] = label

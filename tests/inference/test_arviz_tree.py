@@ -150,7 +150,7 @@ def test_netcdf_keeps_everything(index: str, tmp_path: Path) -> None:
         "dates": dates,
         "zoned": dates.tz_localize("Asia/Tokyo"),
         "periods": pd.period_range("2001-01", periods=20, freq="M"),
-        "text": pd.Index([f"day {n}" for n in range(20)]),
+        "text": pd.Index([f"day {n:02d}" for n in range(20)]),
         "years": pd.RangeIndex(1900, 1920),
         "none": None,
     }
@@ -189,6 +189,7 @@ def old_xarray_wanted() -> bool:
     return False
 
 
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter")  # draws made by hand are no posterior
 @pytest.mark.parametrize("name", STATISTICS)
 def test_statistics_run(name: str, tree: Any) -> None:
     import arviz_stats
@@ -196,6 +197,7 @@ def test_statistics_run(name: str, tree: Any) -> None:
     assert getattr(arviz_stats, name)(tree, **STATISTICS[name]) is not None
 
 
+@pytest.mark.filterwarnings("ignore:Detected at least one discrete variable")  # ArviZ has other plots for counts
 @pytest.mark.parametrize("name", PLOTS)
 def test_plots_run(name: str, tree: Any) -> None:
     import arviz_plots
@@ -206,6 +208,7 @@ def test_plots_run(name: str, tree: Any) -> None:
     assert function(tree, backend="matplotlib", **PLOTS[name]) is not None
 
 
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter")
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas, in arviz-stats
 def test_models_are_compared(fit: Fit, tree: Any) -> None:
     """A worse model is second; and the plots of the comparison run."""
@@ -264,7 +267,7 @@ SAMPLES = ("chain", "draw")
 LABELLED = {
     "logit": {"transition_coefficients": ["state", "other_state", "transition_term"]},
     "second order": {"initial": ["recent_states"], "transition": ["state_1_before", "state", "state_to"]},
-    "free durations": {"duration": ["state", "duration"]},
+    "free durations": {"duration": ["state", "segment_steps"]},
     "autoregression": {"coefficients": ["state", "lag"], "scale": []},
     "mixture": {"weights": ["state", "component"], "loc": ["state", "component"]},
     "regression": {"loc_coefficients": ["state", "term"]},
