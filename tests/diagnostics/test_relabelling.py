@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probseq import HMM, DataError, Design, MarkovChain, ModelError, Sequences, families
+from probseq import HMM, DataError, Design, MarkovChain, ModelError, Sequences, datasets, families
 from probseq.chains import (
     FixedInitial,
     FixedTransitions,
@@ -122,15 +122,13 @@ def test_chains_that_disagreed_agree_after(request: pytest.FixtureRequest) -> No
 
 
 def test_gibbs_chains_with_names_of_their_own() -> None:
-    """A mixture with persistence: each chain of the sampler found the same states under names of its own."""
-    series = simulated(300)
-    fit = gibbs(HMM(3, families.Poisson()), series, draws=1000, tune=200, thin=2, seed=1)
+    """Three kinds of earthquake years: the sampler's chains name them otherwise, and agree when that is put right."""
+    fit = gibbs(HMM(3, families.Poisson()), datasets.earthquakes(), draws=1000, thin=2, seed=0)
     found = relabel_ecr_iterative(fit)
-    rates = found.convergence.filter(like="rate", axis=0)
-    assert (rates["rhat_before"] > 1.5).all() and (found.convergence["rhat_after"] < 1.01).all()
-    assert found.unresolved == ()
-    assert torch.allclose(found.fit.parameters["rate"], RATES, rtol=0.15)  # 100 steps of each state
-    assert bool((found.fit.parameters["rate"].diff() > 0).all())
+    assert found.convergence["rhat_before"].max() > 1.5 and found.convergence["rhat_after"].max() < 1.01
+    assert found.renamed > 0.2 and found.unresolved == ()
+    # 13.1, 19.7 and 29.7 a year is the likeliest model (Zucchini, MacDonald & Langrock 2016, table 3.1)
+    assert found.fit.parameters["rate"].tolist() == pytest.approx([13.1, 19.7, 29.7], rel=0.05)
 
 
 def test_modes_that_are_no_renaming_are_named() -> None:
