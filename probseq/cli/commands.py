@@ -23,6 +23,7 @@ class Method(StrEnum):
 
     em = "em"
     svi = "svi"
+    gibbs = "gibbs"
 
 
 Data = Annotated[Path, typer.Argument(metavar="FILE", help="CSV table with a header, or FASTA (.fa, .fasta, .gz).")]
@@ -30,6 +31,28 @@ Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Directory that `prob
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="CSV", help="File to write; else standard output.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Of everything random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+FamilyName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Law of an observation: gaussian, poisson, hurdle-gamma, von-mises, ...; a,b for columns."
+    ),
+]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="Column of values; repeat for several.")
+]
+Time = Annotated[str | None, typer.Option(metavar="NAME", help="Column of times.")]
+Group = Annotated[str | None, typer.Option(metavar="NAME", help="Column that names each row's sequence.")]
+Seasons = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PERIOD[:H]",
+        help="Moves follow a cycle: year, week, day or a number of steps, with H harmonics; repeat for several.",
+    ),
+]
+Covariates = Annotated[str, typer.Option(metavar="NAMES", help="Columns that moves depend on, comma separated.")]
+Stationary = Annotated[bool, typer.Option("--stationary", help="Start in the chain's stationary law.")]
+Priors = Annotated[bool, typer.Option("--priors", help="Weakly informative priors, so that no state collapses.")]
+FillGaps = Annotated[bool, typer.Option("--fill-gaps", help="Insert the steps that the calendar misses.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -49,38 +72,28 @@ def fit(
     context: typer.Context,
     file: Data,
     states: Annotated[str, typer.Option(metavar="K|K1:K2", help="Hidden states; BIC chooses from a range.")],
-    family: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Law of an observation: gaussian, poisson, hurdle-gamma, von-mises, ...; a,b for columns.",
-        ),
-    ],
-    column: Annotated[
-        list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="Column of values; repeat for several.")
-    ] = None,
-    time: Annotated[str | None, typer.Option(metavar="NAME", help="Column of times.")] = None,
-    group: Annotated[str | None, typer.Option(metavar="NAME", help="Column that names each row's sequence.")] = None,
-    season: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PERIOD[:H]",
-            help="Moves follow a cycle: year, week, day or a number of steps, with H harmonics; repeat for several.",
-        ),
-    ] = None,
-    covariates: Annotated[
-        str, typer.Option(metavar="NAMES", help="Columns that moves depend on, comma separated.")
-    ] = "",
-    stationary: Annotated[bool, typer.Option("--stationary", help="Start in the chain's stationary law.")] = False,
+    family: FamilyName,
+    column: Columns = None,
+    time: Time = None,
+    group: Group = None,
+    season: Seasons = None,
+    covariates: Covariates = "",
+    stationary: Stationary = False,
     method: Annotated[
-        Method, typer.Option(metavar="em|svi", help="EM, or stochastic variational inference.")
+        Method,
+        typer.Option(metavar="em|svi|gibbs", help="EM, variational inference, or draws of the posterior by Gibbs."),
     ] = Method.em,
-    restarts: Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")] = 10,
+    restarts: Annotated[
+        int | None, typer.Option(metavar="R", help="Starts of em and svi, 10 by default; the best is kept.")
+    ] = None,
+    chains: Annotated[int | None, typer.Option(metavar="C", help="Chains of nuts and gibbs, 4 by default.")] = None,
+    draws: Annotated[
+        int | None, typer.Option(metavar="D", help="Draws of each chain (or of svi), 1000 by default.")
+    ] = None,
+    tune: Annotated[int | None, typer.Option(metavar="W", help="Draws of each chain's warm-up.")] = None,
     seed: Seed = 0,
-    priors: Annotated[
-        bool, typer.Option("--priors", help="Weakly informative priors, so that no state collapses.")
-    ] = False,
-    fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Insert the steps that the calendar misses.")] = False,
+    priors: Priors = False,
+    fill_gaps: FillGaps = False,
     unit: Annotated[str, typer.Option(metavar="UNIT", help="Of the data, such as mm, for tables and figures.")] = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Directory to save the fit in.")
@@ -94,7 +107,9 @@ def fit(
     design = fitting.parse_design(covariates, season or [])
     source = Source(tuple(column or ()), time, group, fill_gaps, None, unit, context.obj or "", seed)
     source = replace(source, covariates=design.covariates)
-    search = fitting.Search(states, family, stationary, method.value, restarts, seed, priors, design)
+    search = fitting.Search(
+        states, family, stationary, method.value, restarts, seed, priors, design, chains, draws, tune
+    )
     return fitting.run(file, source, search, out, as_json)
 
 

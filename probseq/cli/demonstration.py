@@ -34,7 +34,7 @@ def run(out: Path) -> int:
         if sys.stderr.isatty():
             print(f"Fitting {station}: 1 to 4 states ...", file=sys.stderr)
         selection = SEARCH.run(series)
-        interrupted = was_interrupted(selection, 4, SEARCH.restarts)
+        interrupted = was_interrupted(selection, 4, SEARCH)
         source = Source(time="date", group="location", unit="mm", command="probseq demo", seed=SEARCH.seed)
         source = source.of(series, candidate_records(selection))
         place = selection.best.save(out / slug(station))

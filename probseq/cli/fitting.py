@@ -16,7 +16,7 @@ from probseq.cli.output import write_stdout
 from probseq.cli.source import Source, is_fasta
 from probseq.design import CALENDAR, Design, Season
 from probseq.errors import ModelError
-from probseq.inference import Fit, em, svi
+from probseq.inference import Fit, em, gibbs, svi
 from probseq.inference.selection import Selection, select
 from probseq.io.writing import check_writable
 from probseq.models import HMM
@@ -33,22 +33,49 @@ class Search:
         states: "K" or "K1:K2".
         family: by name.
         stationary: whether the first state has the stationary law.
-        method: "em" or "svi".
-        restarts: number of starts.
+        method: "em", "svi", "nuts" or "gibbs".
+        restarts: number of starts of em and svi; None is 10.
         seed: of the starts.
         priors: maximum a posteriori rather than maximum likelihood; without, EM falls back on them only where every
             start collapses, and says so. SVI always has them.
         design: what the moves depend on, by multinomial logit; empty means the same moves at every step.
+        chains: of nuts and gibbs; None is the sampler's own number, as for the next two.
+        draws: of each chain, or of svi's guide.
+        tune: draws of the warm-up of each chain.
     """
 
     states: str
     family: str
     stationary: bool = False
     method: str = "em"
-    restarts: int = 10
+    restarts: int | None = None
     seed: int = 0
     priors: bool = False
     design: Design = Design()
+    chains: int | None = None
+    draws: int | None = None
+    tune: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that the method has no use for."""
+        idle = {"chains": self.chains, "tune": self.tune} if not self.sampler else {"restarts": self.restarts}
+        if self.method == "em":
+            idle["draws"] = self.draws
+        for name, value in idle.items():
+            if value is not None:
+                raise ModelError(
+                    f"--{name} must belong to the method, got {value} with --method {self.method}; leave it out."
+                )
+        if self.sampler and self.ranged:
+            raise ModelError(
+                f"states must be one number with --method {self.method}, got {self.states!r}; choose it with "
+                "probseq select first."
+            )
+
+    @property
+    def sampler(self) -> bool:
+        """Whether the method draws from the posterior."""
+        return self.method in ("nuts", "gibbs")
 
     @property
     def ranged(self) -> bool:
@@ -66,10 +93,20 @@ class Search:
 
     def run(self, series: Sequences) -> Selection:
         """Fit them all."""
-        options: dict[str, Any] = {"restarts": self.restarts, "seed": self.seed, "progress": sys.stderr.isatty()}
+        asked = {"chains": self.chains, "draws": self.draws, "tune": self.tune}
+        options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        options |= {"seed": self.seed, "progress": sys.stderr.isatty()}
+        if not self.sampler:
+            options["restarts"] = self.starts
         if self.method == "em":
-            return select(self.models(series.columns), series, method=em, priors=self.priors or None, **options)
-        return select(self.models(series.columns), series, method=svi, **options)
+            options["priors"] = self.priors or None
+        methods = {"em": em, "svi": svi, "gibbs": gibbs}
+        return select(self.models(series.columns), series, method=methods[self.method], **options)
+
+    @property
+    def starts(self) -> int:
+        """Of em and svi."""
+        return 10 if self.restarts is None else self.restarts
 
 
 def run(file: Path, source: Source, search: Search, out: Path | None, as_json: bool) -> int:
@@ -83,7 +120,7 @@ def run(file: Path, source: Source, search: Search, out: Path | None, as_json: b
     series = source.read(file, symbols=symbols)
     check_states(models[-1].states, series)
     selection = search.run(series)
-    fit = selection.best
+    fit = by_one_name(selection.best) if search.sampler else selection.best
     records = candidate_records(selection) if search.ranged else ()
     made = source.of(series, records)
     if out is not None:
@@ -95,7 +132,7 @@ def run(file: Path, source: Source, search: Search, out: Path | None, as_json: b
         from probseq.cli.tables import print_fit
 
         print_fit(chapter_of(fit, made, series, file.name), out, file)
-    return INTERRUPTED if was_interrupted(selection, len(models), search.restarts) else 0
+    return INTERRUPTED if was_interrupted(selection, len(models), search) else 0
 
 
 def parse_states(text: str) -> range:
@@ -157,6 +194,10 @@ def candidate_records(selection: Selection) -> tuple[dict[str, Any], ...]:
 def json_text(fit: Fit, candidates: tuple[dict[str, Any], ...]) -> str:
     """One JSON object on one line; what is not a number is null."""
     content = fit.summary() | ({"candidates": list(candidates)} if candidates else {})
+    if fit.n_draws > 1:
+        from probseq.diagnostics import posterior_summary
+
+        content["posterior"] = posterior_summary(fit).to_dict("index")
     return json.dumps(finite(content), allow_nan=False) + "\n"
 
 
@@ -181,11 +222,25 @@ def chapter_of(fit: Fit, source: Source, series: Sequences, title: str, horizon:
     return Chapter(title, fit, series, source.unit, tried, source.command, source.seed, horizon)
 
 
-def was_interrupted(selection: Selection, models: int, restarts: int) -> bool:
+def by_one_name(fit: Fit) -> Fit:
+    """Draws of exchangeable states by the same names (Papastamoulis & Iliopoulos 2010); others as they are."""
+    from probseq.diagnostics import relabel_ecr
+
+    model = fit.model
+    named = not isinstance(model, HMM) or not model.transition.exchangeable or model.states == 1
+    if named or fit.data().labels is not None:
+        return fit
+    return relabel_ecr(fit).fit
+
+
+def was_interrupted(selection: Selection, models: int, search: Search) -> bool:
     """Whether Ctrl-C ended the search before its end."""
     if len(selection.candidates) < models:
         return True
+    if search.sampler:
+        return any(fit.stop_reason.startswith("interrupted") for fit in selection.fits)
     return any(
-        len(fit.attempts) < restarts or any(attempt.stop_reason.startswith("interrupted") for attempt in fit.attempts)
+        len(fit.attempts) < search.starts
+        or any(attempt.stop_reason.startswith("interrupted") for attempt in fit.attempts)
         for fit in selection.fits
     )

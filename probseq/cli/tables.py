@@ -15,12 +15,16 @@ from probseq.report.chapter import Chapter, candidate_rows
 
 def print_fit(chapter: Chapter, out: Path | None = None, file: Path | None = None) -> None:
     """Everything that a reader wants of a fit."""
-    blocks: list[Any] = [heading(chapter), models_table(chapter)]
+    blocks: list[Any] = [heading(chapter)]
+    if chapter.fit.sampling is None:  # of a posterior, neither AIC nor BIC says anything
+        blocks.append(models_table(chapter))
     failed = [row for row in candidate_rows(chapter) if row["failed"]]
     blocks += [Text(f"{say.plural(row['states'], 'state')}: {row['failed']}", style="dim") for row in failed]
     blocks.append(states_table(chapter))
     if chapter.states > 1:
         blocks.append(transitions_table(chapter))
+    if chapter.fit.n_draws > 1:
+        blocks.append(posterior_table(chapter))
     blocks.append(search_line(chapter))
     if out is not None:
         saved = f"Saved in {out}."
@@ -86,14 +90,31 @@ def transitions_table(chapter: Chapter) -> Table:
     return table
 
 
+def posterior_table(chapter: Chapter) -> Table:
+    """Mean, spread, 90% interval and convergence of every number that was drawn."""
+    from probseq.diagnostics import posterior_summary
+
+    found = posterior_summary(chapter.fit)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("posterior")
+    for name in ("mean", "sd", "5%", "95%", "R-hat", "effective draws"):
+        table.add_column(name, justify="right")
+    for name, row in found.iterrows():
+        numbers = [say.number(float(row[key])) for key in ("mean", "sd", "q5", "q95")]
+        rhat = "-" if row["rhat"] != row["rhat"] else f"{row['rhat']:.3f}"
+        draws = "-" if row["ess_bulk"] != row["ess_bulk"] else f"{row['ess_bulk']:,.0f}"
+        table.add_row(escape(str(name)), *numbers, rhat, draws, style="red" if row["rhat"] > 1.01 else None)
+    return table
+
+
 def search_line(chapter: Chapter) -> Text:
     """Whether and how the fit ended."""
     fit = chapter.fit
     ends = [attempt.objective for attempt in fit.attempts if attempt.objective == attempt.objective]
     agree = sum(max(ends) - end < 0.01 for end in ends) if ends else 0
     starts = f" {agree} of {len(fit.attempts)} starts ended within 0.01 nats of the best." if len(ends) > 1 else ""
-    how = "" if fit.converged else " did NOT converge"
-    ended = (
-        f"{fit.method.upper()}{how} {say.plural(fit.iterations, 'iteration')}, {fit.seconds:.1f} s: {fit.stop_reason}."
-    )
+    how = "" if fit.converged else " did NOT converge" if fit.sampling is None else " did NOT mix"
+    steps = "," if fit.sampling is not None else f" {say.plural(fit.iterations, 'iteration')},"
+    named = f"; states matched by {fit.sampling.relabelled}" if fit.sampling and fit.sampling.relabelled else ""
+    ended = f"{say.METHODS[fit.method]}{how}{steps} {fit.seconds:.1f} s: {fit.stop_reason}{named}."
     return Text(ended + starts, style="" if fit.converged else "bold red")

@@ -7,6 +7,7 @@ from probseq.diagnostics.delta import Derived, derived
 from probseq.diagnostics.held_out import HeldOut
 from probseq.diagnostics.leave_future_out import leave_future_out, leave_future_out_exact
 from probseq.diagnostics.leave_one_out import compare, leave_sequence_out, leave_sequence_out_exact, loo
+from probseq.diagnostics.posterior_summary import posterior_summary
 from probseq.diagnostics.prior_simulation import simulate_from_prior
 from probseq.diagnostics.profile import Profile, profile
 from probseq.diagnostics.relabelling import Relabelled, relabel_by, relabel_pivotal
@@ -45,6 +46,7 @@ __all__ = [
     "ordered_quantities",
     "ordinary_residuals",
     "outer_product_errors",
+    "posterior_summary",
     "profile",
     "relabel_by",
     "relabel_ecr",

@@ -1,6 +1,7 @@
 """Figures of a series, its hidden states and a fitted model: one function each, matplotlib Axes in and out."""
 
 from probseq.plots.calibration import rank_ecdf, rank_ecdfs
+from probseq.plots.chains import chain_ranks, chain_traces
 from probseq.plots.emissions import emission_densities, symbol_shares
 from probseq.plots.forecasts import chance_ahead, forecast_fan
 from probseq.plots.search import objective_trace, restart_outcomes, state_selection
@@ -11,6 +12,8 @@ from probseq.plots.totals import month_sums, monthly_totals
 from probseq.plots.transitions import transition_diagram
 
 __all__ = [
+    "chain_ranks",
+    "chain_traces",
     "chance_ahead",
     "decoded_series",
     "emission_densities",

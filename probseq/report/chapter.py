@@ -126,7 +126,9 @@ class Chapter:
 
     @property
     def objective_name(self) -> str:
-        """What the fit maximised."""
+        """What the fit maximised, or drew from."""
+        if self.fit.sampling is not None:
+            return "posterior"
         if self.fit.method == "svi":
             return "ELBO"
         return "log posterior" if self.fit.with_priors else "log-likelihood"

@@ -125,7 +125,8 @@ def _chapter_context(chapter: Chapter, pictures: Sequence[_Picture]) -> dict[str
         "pictures": [picture for picture in pictures if picture.plate.name != "selection"],
         "facts": {
             "data": f"{', '.join(fit.columns)}: {chapter.period()}",
-            "method": f"{fit.method.upper()}, {chapter.objective_name} maximised, seed {chapter.seed}, "
+            "method": f"{say.METHODS[fit.method]}, {chapter.objective_name} "
+            f"{'maximised' if fit.sampling is None else 'sampled'}, seed {chapter.seed}, "
             f"{fit.seconds:.1f} s",
             "stopped": f"{'' if fit.converged else 'NOT converged: '}{fit.stop_reason}",
             "command": chapter.command,

@@ -299,8 +299,15 @@ def _wet_chances(chapter: Chapter, table: pd.DataFrame) -> tuple[np.ndarray, flo
 
 
 def search_plate(chapter: Chapter) -> Plate:
-    """How the objective rose, and where each start ended."""
+    """How the objective rose, and where each start ended; of a sampler, how its chains went."""
     fit, what = chapter.fit, chapter.objective_name
+    if fit.sampling is not None:
+        made, grid = plots.figure(9.2, 2.7, columns=2, squeeze=False)
+        log_density = fit.sampling.statistics["lp"].numpy()
+        plots.chain_traces(grid[0, 0], log_density)
+        plots.chain_ranks(grid[0, 1], log_density, what="log density")
+        caption = f"The chains of the sampler, {fit.stop_reason}. Chains that agree lie on each other, and rank alike."
+        return Plate("search", "How the posterior was sampled", caption, made)
     both = len(fit.attempts) > 1
     made, grid = plots.figure(9.2 if both else 5.0, 2.7, columns=2 if both else 1, squeeze=False)
     plots.objective_trace(grid[0, 0], fit.objective.numpy(), what=what)

@@ -40,6 +40,9 @@ _LEVELS = {
     6: ("lowest", "very low", "low", "high", "very high", "highest"),
     7: ("lowest", "very low", "low", "middle", "high", "very high", "highest"),
 }
+METHODS = {"em": "EM", "svi": "SVI", "laplace": "Laplace's approximation", "nuts": "NUTS", "gibbs": "Gibbs sampling"}
+"""What the ways to fit are called."""
+
 DRY = 0.2
 """A state with a smaller share of wet steps is a dry one."""
 
