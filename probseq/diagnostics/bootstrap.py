@@ -70,8 +70,8 @@ class Bootstrap:
         return flat_entries(self.fit.parameters, declared_by(self.fit.model, self.fit.parameters))
 
     @property
-    def frame(self) -> pd.DataFrame:
-        """(B, E) the refits, a row each."""
+    def refits(self) -> pd.DataFrame:
+        """(B, E) the parameters, a row a refit."""
         declared = declared_by(self.fit.model, self.fit.parameters)
         rows = torch.cat([self.draws[name].reshape(self.replicates, -1) for name in declared], 1)
         return pd.DataFrame(rows.numpy(), columns=pd.Index(self.names, name="parameter"))
@@ -79,12 +79,12 @@ class Bootstrap:
     @property
     def standard_error(self) -> Tensor:
         """(E,) standard deviation over the refits."""
-        return torch.from_numpy(self.frame.to_numpy().copy()).std(0)
+        return torch.from_numpy(self.refits.to_numpy().copy()).std(0)
 
     def percentile(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """(E,) lower and upper quantiles of the refits (Efron 1979)."""
         tail = 0.5 * (1.0 - level)
-        ends = np.quantile(self.frame.to_numpy(), [tail, 1.0 - tail], axis=0)
+        ends = np.quantile(self.refits.to_numpy(), [tail, 1.0 - tail], axis=0)
         return torch.from_numpy(ends[0]), torch.from_numpy(ends[1])
 
     def basic(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
@@ -92,13 +92,13 @@ class Bootstrap:
         lower, upper = self.percentile(level)
         return 2.0 * self.estimate - upper, 2.0 * self.estimate - lower
 
-    def table(self, level: float = 0.95) -> pd.DataFrame:
+    def frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row an entry: `estimate`, `standard_error`, `bias`, `lower`, `upper` (percentiles), `basic_lower`, ..."""
         (lower, upper), (low, high) = self.percentile(level), self.basic(level)
         columns = {
             "estimate": self.estimate,
             "standard_error": self.standard_error,
-            "bias": torch.from_numpy(self.frame.to_numpy().mean(0)) - self.estimate,
+            "bias": torch.from_numpy(self.refits.to_numpy().mean(0)) - self.estimate,
             "lower": lower,
             "upper": upper,
             "basic_lower": low,
@@ -106,6 +106,11 @@ class Bootstrap:
         }
         numbers = {name: column.numpy() for name, column in columns.items()}
         return pd.DataFrame(numbers, index=pd.Index(self.names, name="parameter"))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """`frame` at 95%."""
+        return self.frame()
 
 
 def bootstrap(

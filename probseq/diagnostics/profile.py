@@ -42,6 +42,9 @@ LEAST_CURVATURE = 1e-2
 BEYOND = 1e10
 """Nats lost where the parameters have no likelihood; the line search backs away."""
 
+BETWEEN = 11
+"""Values of the curve besides those that the search for the ends tried."""
+
 MOST_STEPS = 60
 """Values tried on one side."""
 
@@ -77,10 +80,10 @@ class Profile:
     profile: Tensor
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def curve(self) -> pd.DataFrame:
         """The curve: `value`, `profile` in nats, and `drop`, nats below the maximum."""
-        curve = self.profile.numpy()
-        return pd.DataFrame({"value": self.values.numpy(), "profile": curve, "drop": self.highest - curve})
+        height = self.profile.numpy()
+        return pd.DataFrame({"value": self.values.numpy(), "profile": height, "drop": self.highest - height})
 
 
 def profile(fit: Fit, name: str, series: Sequences | None = None, *, level: float = 0.95) -> Profile:
@@ -111,6 +114,7 @@ def profile(fit: Fit, name: str, series: Sequences | None = None, *, level: floa
         raise FitError(f"A parameter to profile must be free to move, got {name}, which is {found.notes[number]}.")
     trace = _trace(fit, found, information, number, check_level(level))
     ends = [trace.end(-1), trace.end(1)]
+    trace.fill()
     curve = sorted(trace.seen.items())
     natural = trace.range.natural(torch.tensor([scaled for scaled, _ in curve], dtype=torch.float64))
     edges = [float(trace.range.low), float(trace.range.high)]
@@ -172,6 +176,12 @@ class _Trace:
                 return None
             inside, outside = outside, outside + side * (1.0 if math.isinf(self.middle) else 0.5 * self.error)
         return None
+
+    def fill(self) -> None:
+        """Values in between, so that the curve can be drawn."""
+        low, high = min(self.seen), max(self.seen)
+        for share in np.linspace(0.0, 1.0, BETWEEN + 2)[1:-1].tolist():
+            self._drop(low + share * (high - low))
 
     def _limit(self, side: int) -> float:
         bounded = math.isfinite(float(self.range.low)), math.isfinite(float(self.range.high))

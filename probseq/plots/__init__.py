@@ -4,6 +4,7 @@ from probseq.plots.calibration import rank_ecdf, rank_ecdfs
 from probseq.plots.chains import chain_ranks, chain_traces
 from probseq.plots.emissions import emission_densities, symbol_shares
 from probseq.plots.forecasts import chance_ahead, forecast_fan
+from probseq.plots.intervals import parameter_intervals, profile_curve
 from probseq.plots.search import objective_trace, restart_outcomes, state_selection
 from probseq.plots.spells import spell_durations, spell_lengths
 from probseq.plots.states import decoded_series, state_probabilities
@@ -24,6 +25,8 @@ __all__ = [
     "objective_trace",
     "rank_ecdf",
     "rank_ecdfs",
+    "parameter_intervals",
+    "profile_curve",
     "restart_outcomes",
     "spell_durations",
     "spell_lengths",

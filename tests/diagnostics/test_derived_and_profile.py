@@ -150,7 +150,7 @@ def test_the_profile_of_a_poisson_rate():
     assert found.lower == pytest.approx(brentq(lambda r: drop(r) - DROP, 1.0, m), rel=1e-6)
     assert found.upper == pytest.approx(brentq(lambda r: drop(r) - DROP, m, 20.0), rel=1e-6)
     assert not found.lower_open and not found.upper_open and found.objective == "log-likelihood"
-    np.testing.assert_allclose(found.frame["drop"], drop(found.values.numpy()), atol=1e-9)
+    np.testing.assert_allclose(found.curve["drop"], drop(found.values.numpy()), atol=1e-9)
 
 
 def test_the_profile_of_a_mean_maximises_over_the_scale():
@@ -190,7 +190,7 @@ def test_a_move_that_never_happened_has_an_upper_end():
 def test_the_profile_is_the_highest_there_is(quakes):
     """At each value a fit in which it is fixed ends no higher, and where EM converges no lower."""
     found = profile(quakes, "transition[0, 1]", level=0.8)
-    for value, height in zip(found.values[::3].tolist(), found.profile[::3].tolist(), strict=True):
+    for value, height in zip(found.values[::6].tolist(), found.profile[::6].tolist(), strict=True):
         row = torch.tensor([[1 - value, value], [math.nan, math.nan]], dtype=DOUBLE)
         model = HMM(2, families.Poisson(), initial=StationaryInitial(), fixed={"transition": row})
         again = em(model, datasets.earthquakes(), start=quakes.parameters | {"transition": row.nan_to_num(0.5)})

@@ -23,6 +23,9 @@ FUTURE = pd.DataFrame(
     index=pd.date_range("2020-03-01", periods=2),
 )
 TABLE = pd.DataFrame({"states": [1, 2, 3], "aic": [30.0, 20.0, 19.0], "bic": [31.0, 22.0, 25.0]})
+ERRORS = pd.DataFrame(
+    {"estimate": [1.0, 2.0], "lower": [0.5, np.nan], "upper": [np.inf, np.nan]}, index=["rate[0]", "rate[1]"]
+)
 
 
 def normal(x: np.ndarray) -> np.ndarray:
@@ -61,6 +64,20 @@ FIGURES: dict[str, Callable[[Axes], Axes]] = {
     "selection": lambda axes: plots.state_selection(axes, TABLE),
     "trace": lambda axes: plots.objective_trace(axes, np.array([-10.0, -4.0, -3.0, -3.0])),
     "flat trace": lambda axes: plots.objective_trace(axes, np.array([-3.0])),
+    "intervals": lambda axes: plots.parameter_intervals(axes, {"Hessian": ERRORS, "bootstrap": ERRORS.iloc[:1]}),
+    "intervals on a logarithmic axis": lambda axes: plots.parameter_intervals(
+        axes, {"Hessian": ERRORS}, names=["rate[1]", "rate[0]"], logarithmic=True
+    ),
+    "profile": lambda axes: plots.profile_curve(
+        axes,
+        np.array([0.0, 1.0, 2.0, 3.0]),
+        np.array([2.0, 0.5, 0.0, 0.5]),
+        name="rate[0]",
+        estimate=2.0,
+        interval=(0.2, np.inf),
+        threshold=1.92,
+        error=1.0,
+    ),
     "restarts": lambda axes: plots.restart_outcomes(axes, [-3.0, float("nan"), -7.0]),
 }
 
@@ -144,3 +161,16 @@ def test_the_fan_is_nested_and_starts_where_the_data_end() -> None:
         "mean",
         "observed",
     ]
+
+
+def test_intervals_are_where_the_table_says() -> None:
+    axes = FIGURES["intervals"](plots.figure()[1])
+    drawn = [segment[:, 0].tolist() for segment in axes.collections[0].get_segments()]  # type: ignore[attr-defined]
+    assert drawn == [[0.5, 1.0]]  # an end at infinity stops at the estimate, with an arrow
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["rate[0]", "rate[1]"]
+
+
+def test_a_quadratic_profile_is_its_own_parabola() -> None:
+    axes = FIGURES["profile"](plots.figure()[1])
+    by_name = {line.get_label(): np.asarray(line.get_ydata()) for line in axes.lines}
+    np.testing.assert_allclose(by_name["profile"], by_name["by the Hessian"], atol=1e-9)
