@@ -88,21 +88,28 @@ def test_over_draws_it_is_their_own_law(quakes):
     assert found.table.loc["value", "estimate"] == pytest.approx(float(quakes.parameters["rate"].sum()))
 
 
-def test_a_stationary_law_of_segments_and_of_codes():
+def test_a_stationary_law_of_segments_and_of_codes(quakes):
     """Explicit durations give shares of time; a law of codes of the last states is one of states."""
-    rng = np.random.default_rng(0)
-    state = np.cumsum(rng.random(150) < 0.15) % 2
-    series = Sequences.from_arrays(rng.normal(3.0 * state, 1.0))
-    model = HMM(2, families.Gaussian(), transition=SemiMarkovTransitions(ShiftedPoisson(30)))
-    fit = em(model, series, restarts=1)
-    stay = derived(fit, "mean_stay").estimate
-    torch.testing.assert_close(derived(fit, "stationary_law").estimate, stay / stay.sum())
+    moves = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=DOUBLE)
+    rates = torch.tensor([3.0, 8.0], dtype=DOUBLE)
+    segments = {"transition": moves, "duration_rate": rates, "rate": rates, "initial": torch.full((2,), 0.5)}
+    found = derived(
+        over_two_draws(
+            quakes, HMM(2, families.Poisson(), transition=SemiMarkovTransitions(ShiftedPoisson(60))), segments
+        ),
+        "stationary_law",
+    )
+    torch.testing.assert_close(found.estimate, (1 + rates) / (2 + rates.sum()))  # what is beyond 60 steps is 1e-30
     lags = HMM(2, families.DeviationAutoregression(1), initial=StationaryInitial())
-    autoregression = em(lags, series, restarts=1)
-    a, b = autoregression.parameters["transition"][0, 1], autoregression.parameters["transition"][1, 0]
-    law = derived(autoregression, "stationary_law")
-    torch.testing.assert_close(law.estimate, torch.stack([b, a]) / (a + b))
-    assert bool((law.standard_error > 0).all())
+    matrix = torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=DOUBLE)
+    values = {"transition": matrix, "loc": rates, "coefficients": torch.tensor([0.5]), "scale": torch.tensor(1.0)}
+    law = derived(over_two_draws(quakes, lags, lags.complete(values)), "stationary_law")
+    torch.testing.assert_close(law.estimate, torch.tensor([0.75, 0.25], dtype=DOUBLE))
+
+
+def over_two_draws(fit: Fit, model: HMM, parameters: dict[str, torch.Tensor]) -> Fit:
+    draws = {name: value.expand(2, *value.shape) for name, value in parameters.items()}
+    return replace(fit, model=model, parameters=parameters, draws=draws)
 
 
 def test_a_program_has_its_matrix_at_the_site_transition():
