@@ -20,6 +20,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from probseq.errors import ModelError
+from probseq.families.autoregression import Autoregression
 from probseq.families.beta import Beta
 from probseq.families.binomial import Binomial
 from probseq.families.exponential import Exponential
@@ -250,6 +251,24 @@ def _multivariate(family: Family, rows: np.ndarray, here: np.ndarray, priors: La
     return [Unit(kinds.WISHART, statistics, np.zeros(len(rows)), size, _flat(origin, *loc, *spread), tuple(places))]
 
 
+def _autoregression(family: Family, rows: np.ndarray, here: np.ndarray, priors: Laws) -> list[Unit]:
+    """Rows (R, 1 + p) of an observation and its lags."""
+    if family.shared:  # type: ignore[attr-defined]
+        raise ModelError(
+            f"Gibbs sampling must have parameters of each state's own, got shared={family.shared}; use nuts."  # type: ignore[attr-defined]
+        )
+    order = rows.shape[1] - 1
+    v = np.where(here, np.concatenate([np.ones((1, len(rows))), rows.T[1:], rows.T[:1]]), 0.0)
+    first = _numbers("intercept", priors["intercept"], td.Normal, "loc", "scale")
+    others = _numbers("coefficients", priors["coefficients"], td.Normal, "loc", "scale", size=order)
+    scale = _numbers("scale", priors["scale"], InverseGamma, "concentration", "rate")
+    numbers = _flat(first[0], others[0], first[1], others[1], *scale)
+    products = (v[:, None] * v[None]).reshape(-1, len(rows))
+    places = [("intercept", ()), *(("coefficients", (i,)) for i in range(order)), ("scale", ())]
+    statistics = np.concatenate([v, products])
+    return [Unit(kinds.LINEAR, statistics, np.zeros(len(rows)), order + 1, numbers, tuple(places))]
+
+
 # ---- parts ----
 
 
@@ -292,6 +311,7 @@ def _product(family: Family, rows: np.ndarray, here: np.ndarray, priors: Laws) -
 
 
 _UNITS: dict[type[Family], Callable[[Any, np.ndarray, np.ndarray, Laws], list[Unit]]] = {
+    Autoregression: _autoregression,
     Bernoulli: _bernoulli,
     Beta: _beta,
     Binomial: _binomial,

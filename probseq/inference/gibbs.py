@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -179,8 +179,10 @@ def _side_by_side(chain: Callable[..., Stretch], chains: int, progress: bool, st
             bar.finish_attempt()
             return found
 
-        running = [pool.submit(run, number) for number in range(chains)]
+        running: list[Future[Stretch]] = []
         try:
+            for number in range(chains):
+                running.append(pool.submit(run, number))
             while wait(
                 running, timeout=0.1, return_when=FIRST_EXCEPTION
             ).not_done:  # a wait without end hears no signal
@@ -189,6 +191,8 @@ def _side_by_side(chain: Callable[..., Stretch], chains: int, progress: bool, st
             return [one.result() for one in running]
         except KeyboardInterrupt:
             stop.set()
+            if len(running) < chains:
+                raise
             return [one.result() for one in running]
         except BaseException:
             stop.set()

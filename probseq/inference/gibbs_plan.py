@@ -16,7 +16,7 @@ from probseq.chains.tied_transitions import TiedTransitions
 from probseq.errors import ModelError
 from probseq.families.conditionals import Emission, emission_of
 from probseq.families.coordinates import is_simplex
-from probseq.kernels.conditionals import WISHART
+from probseq.kernels.conditionals import LINEAR, WISHART
 from probseq.kernels.gibbs import FREE, GIVEN, STATIONARY
 from probseq.models.emission_step import emission_data
 from probseq.models.hmm import HMM
@@ -69,10 +69,10 @@ def plan(model: HMM, series: Sequences) -> Plan:
     """
     if series.weights is not None:
         raise ModelError("Gibbs sampling must count every sequence once, got weights; use nuts, or drop the weights.")
-    if model.memory != 1 or model.designed or model.emission.context:
+    if model.memory != 1 or model.designed:
         raise ModelError(
-            "Gibbs sampling must have moves and observations that depend on the current state alone, got a model with "
-            "lags, covariates or a longer memory; use nuts."
+            "Gibbs sampling must have moves and observations that depend on no state but the current one and on no "
+            "covariates, got a model that does; use nuts."
         )
     moves, chain = _chain(model)
     data = emission_data(model.emission, series)
@@ -174,16 +174,23 @@ def _free(
 ) -> np.ndarray:
     """(V,) what is drawn: all that is not given."""
     free = np.zeros(size, dtype=bool)
-    matrices = {name for unit in emission.units if unit.kind == WISHART for name, _ in unit.places}
     for name, where in positions.items():
         free[where] = name not in model.transition.known(model.states)
     declared = model.all_declared(event_shape)
     for name, known in model.fixed.items():
         given = ~known.isnan()
-        bound = is_simplex(declared[name].constraint) or name in matrices
-        if bound and bool((given != given[..., :1]).any()):
-            raise ModelError(
-                f"Gibbs sampling must have {name} fixed by whole rows, got some of their entries; use nuts."
-            )
+        if is_simplex(declared[name].constraint):
+            _require_together(name, given.numpy().T)
         free[positions[name]] = ~given.numpy()
+    for unit in emission.units:  # vectors are drawn in one piece
+        if unit.kind in (WISHART, LINEAR):
+            for part in (unit.places[: unit.size], unit.places[unit.size :]):
+                where = np.stack([positions[name][(..., *index)] for name, index in part])
+                _require_together(part[-1][0], free[where])
     return free
+
+
+def _require_together(name: str, given: np.ndarray) -> None:
+    """Refuse entries (M, ...) that are drawn together when only some are given."""
+    if bool((given != given[:1]).any()):
+        raise ModelError(f"Gibbs sampling must have {name} fixed by whole rows, got some of their entries; use nuts.")

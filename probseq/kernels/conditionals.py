@@ -14,6 +14,7 @@ statistics are zero: that is how missing entries, and rows that are another unit
     BETA         1, log x, log(1 - x)    a, b              p_1, q_1, p_0, q_0
     TRUNCATED    x, 1                    r                 c, d                           Poisson, given that x >= 1
     WISHART      1, x (D), x x' (D D)    loc (D), L (D D)  o (D), m (D), s (D), df, C (D D)
+    LINEAR       v, v v' of v = (x, y)   b_1 .. b_D, scale m (D), s (D), c, d        y ~ Normal(x b, scale), x_1 = 1
 
 The values x of NORMAL and WISHART have had the origin o taken off. Priors: Gamma(c, d) of a rate; Beta and Dirichlet of
 probabilities; Normal(m, s) of each loc, InverseGamma(c, d) of a scale; Gammas of both parameters of GAMMA and BETA;
@@ -27,11 +28,11 @@ import math
 import numpy as np
 
 from probseq.kernels import draws
-from probseq.kernels.draws import draw_by_slice, draw_dirichlet, draw_root_precision
+from probseq.kernels.draws import copy, draw_by_slice, draw_dirichlet, draw_root_precision
 from probseq.kernels.jit import kernel
-from probseq.kernels.wishart import add_normal_rows, draw_covariance, draw_location
+from probseq.kernels.wishart import add_normal_rows, draw_by_precision, draw_covariance, draw_location
 
-RATE, PROBABILITY, SIMPLEX, NORMAL, GAMMA, BETA, TRUNCATED, WISHART = 0, 1, 2, 3, 4, 5, 6, 7
+RATE, PROBABILITY, SIMPLEX, NORMAL, GAMMA, BETA, TRUNCATED, WISHART, LINEAR = 0, 1, 2, 3, 4, 5, 6, 7, 8
 """Kinds of units."""
 
 LOG_ROOT_TAU = 0.5 * math.log(2.0 * math.pi)
@@ -70,6 +71,8 @@ def add_scores(unit, numbers, statistics, theta, column):
         add_linear(statistics[s], math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b), column)
         add_linear(statistics[s + 1], a - 1.0, column)
         add_linear(statistics[s + 2], b - 1.0, column)
+    elif kind == LINEAR:
+        add_regression(size, statistics[s:], theta[q:], column)
     else:
         add_normal_rows(size, numbers[unit[4] :], statistics[s:], theta[q:], column)
 
@@ -122,6 +125,8 @@ def update(rng, unit, numbers, sums, theta, free):
             four = np.array([sums[0], sums[1], numbers[0], numbers[1]])
             width = 3.0 / math.sqrt(1.0 + sums[0])
             theta[q] = math.exp(draw_by_slice(rng, draws.TRUNCATED_RATE, four, math.log(theta[q]), width))
+    elif kind == LINEAR:
+        update_regression(rng, size, numbers, sums, theta[q:], free[q:])
     else:
         if free[q]:
             draw_location(rng, size, numbers, sums, theta[q:])
@@ -148,6 +153,41 @@ def update_normal(rng, size, numbers, sums, theta, free):
 
 
 @kernel
+def add_regression(size, statistics, theta, column):
+    """Add log Normal(y; x b, scale) of every row to column (R,)."""
+    constant, half = -math.log(theta[size]) - LOG_ROOT_TAU, math.sqrt(0.5) / theta[size]
+    for r in range(column.size):
+        residual = statistics[size, r]
+        for d in range(size):
+            residual -= theta[d] * statistics[d, r]
+        column[r] += statistics[0, r] * constant - (residual * half) * (residual * half)
+
+
+@kernel
+def update_regression(rng, size, numbers, sums, theta, free):
+    """All coefficients given the scale, unless they are given; then the scale as in `update_normal`."""
+    wide, scale = size + 1, theta[size]
+    if free[0]:
+        precision, target = np.empty((size, size)), np.empty(size)
+        for i in range(size):
+            width = numbers[size + i]
+            target[i] = sums[wide + i * wide + size] / (scale * scale) + numbers[i] / (width * width)
+            for j in range(size):
+                precision[i, j] = sums[wide + i * wide + j] / (scale * scale)
+            precision[i, i] += 1.0 / (width * width)
+        draw_by_precision(rng, precision, target)
+        copy(target, theta[:size])
+    if free[size]:
+        squares = 0.0
+        for i in range(wide):
+            for j in range(wide):
+                left, right = (theta[i] if i < size else -1.0), (theta[j] if j < size else -1.0)
+                squares += left * right * sums[wide + i * wide + j]
+        shape, rate = numbers[2 * size], numbers[2 * size + 1]
+        theta[size] = 1.0 / draw_root_precision(rng, sums[0] + shape, rate, max(squares, 0.0))
+
+
+@kernel
 def update_gamma(rng, numbers, sums, theta, free):
     """The shape with the rate integrated out, by slice; then the rate, a gamma, given the shape."""
     eight = np.array([sums[0], sums[1], sums[2], numbers[0], numbers[1], numbers[2], numbers[3], theta[1]])
@@ -163,7 +203,8 @@ def update_gamma(rng, numbers, sums, theta, free):
 def update_beta(rng, numbers, sums, theta, free):
     """Slices along both logarithms together, where the conditional is long, and along each of them."""
     eleven = np.empty(11)
-    eleven[:3], eleven[3:7] = sums[:3], numbers[:4]
+    copy(sums, eleven[:3])
+    copy(numbers, eleven[3:7])
     width = 3.0 / math.sqrt(1.0 + 0.5 * sums[0])
     for first, second in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0)):
         if (free[0] or first == 0.0) and (free[1] or second == 0.0):

@@ -21,6 +21,13 @@ SMALL = 0.3
 
 
 @kernel
+def copy(source, target):
+    """target[i] = source[i] for the length of the target; a slice assignment takes two seconds to compile."""
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@kernel
 def draw_dirichlet(rng, prior, counts, row):
     """Fill `row` (M,) with a draw of Dirichlet(prior + counts); an entry whose prior is zero is zero."""
     least, top, total = np.inf, -np.inf, 0.0

@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from probseq.kernels.conditionals import add_scores, update
-from probseq.kernels.draws import draw_dirichlet
+from probseq.kernels.draws import copy, draw_dirichlet
 from probseq.kernels.jit import entry, kernel
 from probseq.kernels.sampled_paths import filter_logs, filter_scaled, relate, sample_logs, sample_scaled
 
@@ -75,7 +75,8 @@ def gibbs_steps(rng, values, free, chain, emission, data, thin, kept, evidence):
         if not abs(found) < np.inf:
             return (n + thin - 1) // thin
         if n % thin == 0:
-            kept[n // thin], evidence[n // thin] = values, found
+            copy(values, kept[n // thin])
+            evidence[n // thin] = found
         count_moves(data[0], work[1], moves, begun)
         draw_components(rng, data, tables[2], M, work[1], chosen)
         add_up(data, work[1], counts, sums)
@@ -106,10 +107,9 @@ def score(emission, data, weights, theta, tables):
     log_table, room, likelihoods, tops, state_likelihoods, state_logs = tables
     M = weight_prior.size
     for j in range(log_table.shape[0]):
-        log_table[j] = data[3][j]
-        if M > 1:
-            log_weight = math.log(weights[j // M, j % M])
-            log_table[j] += log_weight
+        log_weight = math.log(weights[j // M, j % M]) if M > 1 else 0.0
+        for r in range(log_table.shape[1]):
+            log_table[j, r] = data[3][j, r] + log_weight
         if j % M >= first:
             for u in range(units.shape[0]):
                 add_scores(units[u], numbers, data[2], theta[j], log_table[j])
@@ -219,14 +219,14 @@ def draw_chain(rng, chain, free, moves, begun, values, A):
         row = shares[g * labels : (g + 1) * labels]
         if not free[K + g * labels]:
             continue
-        before[:] = row
+        copy(row, before)
         draw_dirichlet(rng, share_prior[g], counted[g * labels : (g + 1) * labels], row)
         if first_law == STATIONARY:
             fill_moves(chain, shares, A)
             if settle(A, law) and rng.standard_exponential() >= log_ratio(begun, values[:K], law):
-                values[:K] = law
+                copy(law, values[:K])
             else:
-                row[:] = before
+                copy(before, row)
 
 
 @kernel

@@ -27,7 +27,8 @@ def relate(log_table, room, likelihoods, tops):
     `room` (J * R rounded up to eights,) is for the exponentials.
     """
     columns, rows = log_table.shape
-    tops[:] = log_table[0]
+    for r in range(rows):
+        tops[r] = log_table[0, r]
     for j in range(1, columns):
         for r in range(rows):
             tops[r] = max(tops[r], log_table[j, r])

@@ -59,17 +59,7 @@ def draw_location(rng, size, numbers, sums, theta):
                 entry += inverse[k, i] * inverse[k, j]
             precision[i, j] += sums[0] * entry
             target[i] += entry * sums[1 + j]
-    factor(precision)
-    for i in range(size):  # C y = target, then C' loc = y + standard normals
-        for j in range(i):
-            target[i] -= precision[i, j] * target[j]
-        target[i] /= precision[i, i]
-    for i in range(size):
-        target[i] += rng.standard_normal()
-    for i in range(size - 1, -1, -1):
-        for j in range(i + 1, size):
-            target[i] -= precision[j, i] * target[j]
-        target[i] /= precision[i, i]
+    draw_by_precision(rng, precision, target)
     for i in range(size):
         theta[i] = target[i] + numbers[i]
 
@@ -101,6 +91,23 @@ def draw_covariance(rng, size, numbers, sums, theta):
             for k in range(j + 1, size):
                 value -= theta[size + i * size + k] * upper[j, k]
             theta[size + i * size + j] = value / upper[j, j]
+
+
+@kernel
+def draw_by_precision(rng, precision, target):
+    """Turn target (D,) into a draw of Normal(precision^-1 target, precision^-1); precision (D, D) is spoilt."""
+    size = target.size
+    factor(precision)
+    for i in range(size):  # C y = target, then C' x = y + standard normals
+        for j in range(i):
+            target[i] -= precision[i, j] * target[j]
+        target[i] /= precision[i, i]
+    for i in range(size):
+        target[i] += rng.standard_normal()
+    for i in range(size - 1, -1, -1):
+        for j in range(i + 1, size):
+            target[i] -= precision[j, i] * target[j]
+        target[i] /= precision[i, i]
 
 
 @kernel

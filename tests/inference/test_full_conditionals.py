@@ -228,3 +228,24 @@ def test_a_stationary_first_state_by_quadrature() -> None:
     agree(draws["transition"][:, 1, 0], marginal(leave, logsumexp(table, axis=0)))
     first = draws["transition"][:, 1, 0] / (draws["transition"][:, 1, 0] + draws["transition"][:, 0, 1])
     np.testing.assert_allclose(draws["initial"][:, 0], first, rtol=1e-12)
+
+
+def test_coefficients_and_scale_of_an_autoregression() -> None:
+    """Given the scale, a normal law of (intercept, coefficients); given them, the scale by quadrature."""
+    values = [0.3, 1.9, 0.7, 1.4, 2.3, 0.9, 1.1, 2.2, 1.7]
+    series = Sequences.from_arrays(values)
+    y, x = np.array(values[2:]), np.column_stack([np.ones(7), values[1:-1], values[:-2]])
+    draws, priors = draws_of(HMM(1, families.Autoregression(2), fixed={"scale": torch.tensor([0.5])}), series)
+    width = np.array([float(priors["intercept"].scale), 1.0, 1.0])
+    covariance = np.linalg.inv(x.T @ x / 0.25 + np.diag(width**-2))
+    mean = covariance @ (x.T @ y / 0.25 + np.array([float(priors["intercept"].loc), 0.0, 0.0]) / width**2)
+    found = np.column_stack([draws["intercept"], draws["coefficients"][:, 0]])
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (found - mean).T)
+    agree(whitened.reshape(-1), stats.norm())
+    assert np.abs(np.corrcoef(whitened) - np.eye(3)).max() < 4 / len(found) ** 0.5  # four standard errors
+    known = {"intercept": torch.tensor([1.0]), "coefficients": torch.tensor([[0.4, -0.2]])}
+    draws, priors = draws_of(HMM(1, families.Autoregression(2), fixed=known), series)
+    residual, scale = y - x @ np.array([1.0, 0.4, -0.2]), np.exp(np.linspace(-4, 3, 3000))
+    table = stats.norm(0, scale).logpdf(residual[:, None]).sum(0)
+    table += stats.invgamma(float(priors["scale"].concentration), scale=float(priors["scale"].rate)).logpdf(scale)
+    agree(draws["scale"][:, 0], marginal(scale, table))

@@ -91,6 +91,16 @@ CHAINS = {
 }
 
 
+def test_a_switching_autoregression() -> None:
+    """Two sequences whose first steps, and those after a gap, have no score."""
+    generator = np.random.default_rng(4)
+    gap = np.where(np.arange(40) == 17, np.nan, generator.normal(5.0, 1.0, size=40))
+    series = Sequences.from_arrays([gap, generator.normal(size=10)])
+    fit = quick(HMM(2, families.Autoregression(2)), series)
+    assert largest_error(fit, series) < 1e-9
+    assert fit.draws["coefficients"].shape == (40, 2, 2)
+
+
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("labelled", [False, True], ids=["plain", "labelled"])
 def test_every_law_of_the_moves_and_what_is_given(name: str, labelled: bool) -> None:
@@ -178,7 +188,7 @@ def test_an_interrupt_returns_what_there_is(monkeypatch: pytest.MonkeyPatch, poi
     once = ["a strike"]  # taken by one chain only: pop is atomic
 
     def report(bar, iteration: int, objective: float) -> None:
-        if iteration >= 500 and once:
+        if iteration >= 10_000 and once:
             with contextlib.suppress(IndexError):
                 once.pop()
                 signal.raise_signal(signal.SIGINT)
@@ -195,7 +205,8 @@ def test_an_interrupt_returns_what_there_is(monkeypatch: pytest.MonkeyPatch, poi
     [
         (HMM(2, families.StudentT()), "family with full conditionals, got student-t; use nuts"),
         (HMM(2, families.Poisson(), priors={"rate": dist.LogNormal(0.0, 1.0)}), "rate that is Gamma, got LogNormal"),
-        (HMM(2, families.Autoregression(1)), "depend on the current state alone"),
+        (HMM(2, families.Autoregression(1, shared=("scale",))), "of each state's own"),
+        (HMM(2, families.DeviationAutoregression(1)), "no state but the current one"),
         (HMM(2, families.Poisson(), transition=chains.LogitTransitions(Design(("x",)))), "covariates"),
         (
             HMM(2, families.Poisson(), fixed={"transition": torch.tensor([[0.9, torch.nan], [torch.nan, 0.5]])}),

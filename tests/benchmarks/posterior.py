@@ -1,0 +1,170 @@
+"""Effective samples a second from the posterior of three hidden Markov models, beside NumPyro's NUTS.
+
+    python -m tests.benchmarks.posterior [contender ...]
+
+Every contender samples the same posterior: the model's default priors, states summed out (NumPyro by a scan in double
+precision) or drawn (Gibbs), 4 chains of 500 + 1,000 draws on two processors. States are put in the order of their
+means, draw by draw; the number is the smallest bulk effective sample size (Vehtari et al. 2021) among all parameters
+and the log density, over seconds from the call to the draws. The first call compiles and is told apart; a second one
+in the same process does not. A package that is not installed is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from probseq import HMM, Sequences, datasets, families, gibbs
+
+CHAINS, TUNE, DRAWS = 4, 500, 1000
+
+Sampler = Callable[[int], dict[str, np.ndarray]]
+"""Of a seed: name -> (chains, draws, ...), with the log density as `lp`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model and a series.
+
+    Args:
+        name: in words.
+        model: bound, with its priors.
+        series: one sequence, all of it measured.
+        by: the parameter that orders the states.
+    """
+
+    name: str
+    model: HMM
+    series: Sequences
+    by: str
+
+
+def problems() -> list[Problem]:
+    """Earthquakes with 2 and 3 states, and 2,000 steps of three Gaussian regimes two standard deviations apart."""
+    rng, quakes = np.random.default_rng(0), datasets.earthquakes()
+    state = np.cumsum(rng.random(2000) < 0.1) % 3
+    regimes = Sequences.from_arrays(rng.normal(2.0 * state, 1.0))
+    return [
+        Problem("earthquakes, K = 2", HMM(2, families.Poisson()).bind(quakes, with_priors=True), quakes, "rate"),
+        Problem("earthquakes, K = 3", HMM(3, families.Poisson()).bind(quakes, with_priors=True), quakes, "rate"),
+        Problem(
+            "Gaussian, K = 3, T = 2,000", HMM(3, families.Gaussian()).bind(regimes, with_priors=True), regimes, "loc"
+        ),
+    ]
+
+
+def probseq_gibbs(problem: Problem) -> Sampler:
+    """This package's Gibbs sampler."""
+
+    def sample(seed: int) -> dict[str, np.ndarray]:
+        fit = gibbs(problem.model, problem.series, chains=CHAINS, tune=TUNE, draws=DRAWS, seed=seed)
+        assert fit.sampling is not None
+        drawn = {name: value.unflatten(0, (CHAINS, DRAWS)).numpy() for name, value in fit.draws.items()}
+        return {**drawn, "lp": fit.sampling.statistics["lp"].numpy()}
+
+    return sample
+
+
+def numpyro_nuts(problem: Problem) -> Sampler:
+    """NumPyro's NUTS on the same joint density: a scan over steps, double precision, chains in parallel."""
+    os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count={CHAINS}")
+    import jax
+    import jax.numpy as jnp
+    import numpyro
+    import numpyro.distributions as dist
+    from jax.scipy.special import logsumexp
+    from numpyro.infer import MCMC, NUTS
+
+    jax.config.update("jax_enable_x64", True)
+    K, values = problem.model.states, jnp.asarray(problem.series.values.numpy())
+    numbers = {
+        name: {one: float(getattr(prior, one)) for one in prior.arg_constraints}
+        for name, prior in problem.model.priors.items()
+    }
+
+    def program() -> None:
+        initial = numpyro.sample("initial", dist.Dirichlet(jnp.full(K, 1.1)))
+        transition = numpyro.sample("transition", dist.Dirichlet(jnp.full((K, K), 1.1)).to_event(1))
+        if problem.by == "rate":
+            rate = numpyro.sample("rate", dist.Gamma(**numbers["rate"]).expand([K]).to_event(1))
+            table = dist.Poisson(rate).log_prob(values[:, None])
+        else:
+            loc = numpyro.sample("loc", dist.Normal(**numbers["loc"]).expand([K]).to_event(1))
+            scale = numpyro.sample("scale", dist.InverseGamma(**numbers["scale"]).expand([K]).to_event(1))
+            table = dist.Normal(loc, scale).log_prob(values[:, None])
+        moves = jnp.log(transition)
+
+        def step(alpha, row):
+            return logsumexp(alpha[:, None] + moves, 0) + row, None
+
+        alpha, _ = jax.lax.scan(step, jnp.log(initial) + table[0], table[1:])
+        numpyro.factor("evidence", logsumexp(alpha))
+
+    sampler = MCMC(NUTS(program), num_warmup=TUNE, num_samples=DRAWS, num_chains=CHAINS, progress_bar=False)
+
+    def sample(seed: int) -> dict[str, np.ndarray]:
+        sampler.run(jax.random.PRNGKey(seed), extra_fields=("potential_energy",))
+        drawn = {name: np.asarray(value) for name, value in sampler.get_samples(group_by_chain=True).items()}
+        return {**drawn, "lp": -np.asarray(sampler.get_extra_fields(group_by_chain=True)["potential_energy"])}
+
+    return sample
+
+
+CONTENDERS: dict[str, tuple[str, Callable[[Problem], Sampler]]] = {
+    "probseq gibbs": ("probseq", probseq_gibbs),
+    "NumPyro NUTS": ("numpyro", numpyro_nuts),
+}
+
+
+def least_effective(draws: dict[str, np.ndarray], by: str) -> float:
+    """The smallest bulk effective sample size of any number, states ordered in each draw."""
+    from arviz_stats.base.array import array_stats
+
+    order = np.argsort(draws[by], axis=-1)
+    found = [array_stats.ess(draws["lp"], chain_axis=0, draw_axis=1, method="bulk")]
+    for name, value in draws.items():
+        if name == "lp":
+            continue
+        ordered = np.take_along_axis(value, order.reshape(order.shape + (1,) * (value.ndim - 3)), 2)
+        if name == "transition":
+            ordered = np.take_along_axis(ordered, order[..., None, :], 3)
+        flat = ordered.reshape(*ordered.shape[:2], -1)
+        found += [array_stats.ess(flat[..., i], chain_axis=0, draw_axis=1, method="bulk") for i in range(flat.shape[2])]
+    return float(np.min(found))
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    chosen = sys.argv[1:] or list(CONTENDERS)
+    for problem in problems():
+        rates: dict[str, float] = {}
+        for name in chosen:
+            package, make = CONTENDERS[name]
+            if importlib.util.find_spec(package) is None:
+                print(f"{problem.name:28} {name:16} is not installed")
+                continue
+            sample = make(problem)
+            seconds = []
+            for seed in (1, 2, 3):
+                began = time.perf_counter()
+                draws = sample(seed)
+                seconds.append(time.perf_counter() - began)
+            least, warm = least_effective(draws, problem.by), min(seconds[1:])
+            rates[name] = least / warm
+            print(
+                f"{problem.name:28} {name:16} {least:6.0f} effective in {warm:7.3f} s: {least / warm:9.0f} a second; "
+                f"first call {seconds[0]:6.2f} s, {least / seconds[0]:7.0f} a second"
+            )
+        if {"probseq gibbs", "NumPyro NUTS"} <= rates.keys():
+            print(f"{'':28} gibbs / NumPyro  {rates['probseq gibbs'] / rates['NumPyro NUTS']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
