@@ -11,10 +11,10 @@ import os
 
 import numpy as np
 import pandas as pd
-import torch
 
 from probseq import HMM, Design, Fit, Season, Sequences, datasets, em, families
 from probseq.chains import LogitTransitions
+from probseq.diagnostics import replicates
 from probseq.plots import figure, month_sums, spell_durations, spell_lengths
 from probseq.plots.style import MUTED, OBSERVED, dress, legend
 from probseq.plots.totals import MONTHS
@@ -33,10 +33,7 @@ def fits(rain: Sequences, states: int = 2) -> dict[str, Fit]:
 
 def simulate(fit: Fit, rain: Sequences, runs: int, seed: int = 1) -> np.ndarray:
     """(runs, T) series with the dates of the observed one."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        path = fit.model.chain(fit.parameters, rain).sample(torch.Size([runs]))
-        return fit.model.emission_at(fit.model.emission_parameters(fit.parameters), path).sample().numpy()
+    return replicates(fit, rain, count=runs, seed=seed)
 
 
 def resample(

@@ -74,7 +74,8 @@ def forecast_residuals(fit: Fit, series: Sequences | None = None, *, seed: int =
 
 
 def _residuals(fit: Fit, series: Sequences, side: str, seed: int) -> pd.DataFrame:
-    names, found, known = [], {}, {}
+    found: dict[str, list[Tails]] = {}
+    known: dict[str, np.ndarray] = {}
     for number in range(fit.n_draws):
         parameters = draw_of(fit.draws, number) if fit.n_draws > 1 else fit.parameters
         if isinstance(fit.model, HMM):

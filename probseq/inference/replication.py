@@ -16,7 +16,7 @@ from torch import Tensor
 
 from probseq.chains.marginalization import latent_names
 from probseq.chains.state_sequence import StateSequence
-from probseq.inference.simulation import design_rows, draw_of, simulate_one
+from probseq.inference.simulation import design_rows, draw_of, simulate_part
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
 from probseq.sequences import Sequences
@@ -112,9 +112,13 @@ def _together(model: HMM, draws: Mapping[str, Tensor], blank: Sequences) -> Tens
 
 
 def _one_by_one(model: HMM, draws: Mapping[str, Tensor], blank: Sequences) -> Tensor:
-    """(S, T, *event) draw by draw and step by step, for observations that depend on earlier ones."""
+    """(S, T, *event) step by step, for observations that depend on earlier ones; equal draws in a row together."""
     parts = [blank] if blank.count == 1 else [blank.take([number]) for number in range(blank.count)]
-    count = len(next(iter(draws.values())))
-    return torch.stack(
-        [torch.cat([simulate_one(model, draw_of(draws, s), part)[0] for part in parts]) for s in range(count)]
-    )
+    count, found, first = len(next(iter(draws.values()))), [], 0
+    while first < count:
+        one, after = draw_of(draws, first), first + 1
+        while after < count and all(torch.equal(value[after], one[name]) for name, value in draws.items()):
+            after += 1
+        found.append(torch.cat([simulate_part(model, one, part, after - first)[0] for part in parts], 1))
+        first = after
+    return torch.cat(found)

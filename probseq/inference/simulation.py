@@ -65,22 +65,28 @@ def _blank(lengths: int | Sequence[int], model: HMM, categories: tuple[str, ...]
 
 
 def simulate_one(model: HMM, parameters: dict[str, Tensor], part: Sequences) -> tuple[Tensor, Tensor]:
-    """(T, *event) observations and (T,) values of the chain of one sequence.
+    """(T, *event) observations and (T,) values of the chain of one sequence."""
+    drawn, path = simulate_part(model, parameters, part, 1)
+    return drawn[0], path[0]
+
+
+def simulate_part(model: HMM, parameters: dict[str, Tensor], part: Sequences, count: int) -> tuple[Tensor, Tensor]:
+    """(count, T, *event) observations and (count, T) values of the chain; of one sequence where the family has lags.
 
     Before its start a sequence with lags stood at the mean of its first state.
     """
     blank = replace(part, observed=None, weights=None, labels=None)
-    path = model.chain(parameters, blank).sample()
+    path = model.chain(parameters, blank).sample(torch.Size([count]))
     emission, size = model.emission_parameters(parameters), part.total_steps
     beside = design_rows(model, blank)
     lags = model.emission.context.lags
     if lags == 0:
         drawn = model.emission_at(emission, path, beside).sample()
-        return drawn.expand((size, *drawn.shape[1:])), path
-    first = model.emission.mean(emission)[int(path[0]) % model.states].nan_to_num(nan=0.0)
-    past = first.reshape(1, 1, -1).expand(1, lags, -1).double()
-    drawn = _with_lags(model, emission, path.unsqueeze(0), past, beside)[0]
-    return drawn.reshape(size, *first.shape), path
+        return drawn.expand((count, size, *drawn.shape[2:])), path
+    first = model.emission.mean(emission)[path[:, 0] % model.states].nan_to_num(nan=0.0)
+    past = first.reshape(count, 1, -1).expand(-1, lags, -1).double()
+    drawn = _with_lags(model, emission, path, past, beside)
+    return drawn.reshape(count, size, *first.shape[1:]), path
 
 
 def _with_lags(model: HMM, emission: dict[str, Tensor], codes: Tensor, past: Tensor, beside: Tensor | None) -> Tensor:

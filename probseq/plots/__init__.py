@@ -2,15 +2,18 @@
 
 from probseq.plots.calibration import rank_ecdf, rank_ecdfs
 from probseq.plots.chains import chain_ranks, chain_traces
+from probseq.plots.checks import predictive_check
 from probseq.plots.emissions import emission_densities, symbol_shares
 from probseq.plots.forecasts import chance_ahead, forecast_fan
 from probseq.plots.intervals import parameter_intervals, profile_curve
+from probseq.plots.residuals import residual_autocorrelation, residual_histogram, residual_quantiles, residual_series
 from probseq.plots.search import objective_trace, restart_outcomes, state_selection
 from probseq.plots.spells import spell_durations, spell_lengths
 from probseq.plots.states import decoded_series, state_probabilities
 from probseq.plots.style import figure, state_colours
 from probseq.plots.totals import month_sums, monthly_totals
 from probseq.plots.transitions import transition_diagram
+from probseq.plots.uncertainty import path_uncertainty
 
 __all__ = [
     "chain_ranks",
@@ -23,10 +26,16 @@ __all__ = [
     "month_sums",
     "monthly_totals",
     "objective_trace",
+    "parameter_intervals",
+    "path_uncertainty",
+    "predictive_check",
+    "profile_curve",
     "rank_ecdf",
     "rank_ecdfs",
-    "parameter_intervals",
-    "profile_curve",
+    "residual_autocorrelation",
+    "residual_histogram",
+    "residual_quantiles",
+    "residual_series",
     "restart_outcomes",
     "spell_durations",
     "spell_lengths",

@@ -6,40 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from probseq.diagnostics.dependence import spell_durations
 from probseq.plots.style import MODEL, OBSERVED, SHARES, dress, legend
 
-
-def spell_durations(
-    happening: np.ndarray, lengths: np.ndarray | Sequence[int], known: np.ndarray | None = None
-) -> np.ndarray:
-    """How many steps each complete spell lasted.
-
-    A spell that runs into the start or the end of its sequence, or into a step that was not measured, has no known
-    length and is left out.
-
-    Args:
-        happening: (T,) bool, whether the step belongs to a spell (it rained).
-        lengths: (N,) steps of each sequence.
-        known: (T,) bool, False where the step was not measured; None means all were.
-
-    Returns:
-        (spells,) int64, in order of time.
-
-    >>> spell_durations(np.array([1, 0, 1, 1, 0, 1, 1, 1, 0, 1], dtype=bool), [10]).tolist()
-    [2, 3]
-    """
-    code = happening.astype(np.int8)
-    if known is not None:
-        code = np.where(known, code, -1).astype(np.int8)
-    walls = np.cumsum(np.asarray(lengths))[:-1]
-    code = np.insert(code, walls, -1)  # an unmeasured step between sequences, so that no spell crosses over
-    changes = np.flatnonzero(np.diff(code)) + 1
-    first = np.concatenate([[0], changes])
-    last = np.concatenate([changes, [len(code)]])
-    before = np.concatenate([[-1], code[first[1:] - 1]])
-    after = np.concatenate([code[last[:-1]], [-1]])
-    complete = (code[first] == 1) & (before == 0) & (after == 0)
-    return (last - first)[complete].astype(np.int64)
+__all__ = ["exceedance", "outside_band", "spell_durations", "spell_lengths"]
 
 
 def exceedance(durations: np.ndarray, longest: int) -> np.ndarray:

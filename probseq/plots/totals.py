@@ -1,33 +1,12 @@
 """Totals by calendar month, observed against simulated."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from probseq.diagnostics.dependence import MONTHS, month_sums
 from probseq.plots.style import MODEL, OBSERVED, dress, legend
 
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def month_sums(time: pd.DatetimeIndex, values: np.ndarray, complete: float = 0.9) -> pd.DataFrame:
-    """Totals of each month of each year, scaled up where a few steps are missing.
-
-    Args:
-        time: (T,) dates of one sequence.
-        values: (T,) or (T, S) amounts, NaN where missing.
-        complete: a month with a smaller share of its steps measured is left out.
-
-    Returns:
-        one row a (year, month), columns 0 .. S - 1: the mean of the measured steps times the steps of a full month.
-    """
-    table = pd.DataFrame(values if values.ndim == 2 else values[:, None])
-    keys = [time.year.rename("year"), time.month.rename("month")]
-    grouped = table.groupby(keys)
-    measured = grouped.count()
-    days = pd.Series(time.days_in_month).groupby(keys).first()
-    full = days * (measured.max(axis=1) / days).max()  # steps of a month in which none is missing
-    totals = grouped.sum().div(measured).mul(full, axis=0)
-    return totals.where(measured.ge(complete * full, axis=0)).dropna(how="all")
+__all__ = ["MONTHS", "month_sums", "monthly_totals", "months_outside"]
 
 
 def monthly_totals(

@@ -13,6 +13,7 @@ import torch
 
 from probseq.calendar import show_time
 from probseq.chains.initial_laws import StationaryInitial
+from probseq.diagnostics.replicates import replicates
 from probseq.errors import ModelError
 from probseq.families import Family
 from probseq.inference import Fit
@@ -98,13 +99,7 @@ class Chapter:
     def simulations(self) -> list[np.ndarray]:
         """Simulated series (T,) of the same lengths, up to 200 of them, NaN where the data are missing."""
         count = int(np.clip(2_000_000 // self.series.total_steps, 20, 200))
-        if self.fit.model.designed:  # type: ignore[union-attr]
-            each = [self.fit.simulate(self.series, seed=self.seed + number).values.numpy() for number in range(count)]
-            drawn = np.concatenate(each)
-        else:
-            drawn = self.fit.simulate(self.series.lengths.tolist() * count, seed=self.seed).values.numpy()
-        known = self.series.step_observed.numpy()
-        return [np.where(known, part, np.nan) for part in np.split(drawn.astype(float), count)]
+        return list(replicates(self.fit, self.series, count=count, seed=self.seed))
 
     @cached_property
     def data(self) -> np.ndarray:

@@ -27,6 +27,21 @@ ERRORS = pd.DataFrame(
     {"estimate": [1.0, 2.0], "lower": [0.5, np.nan], "upper": [np.inf, np.nan]}, index=["rate[0]", "rate[1]"]
 )
 
+Z = np.where(np.arange(60) == 9, np.nan, GENERATOR.normal(size=60))
+RESIDUALS = pd.DataFrame({f"normal{kind}": Z for kind in ("_lower", "_upper", "_mid", "")}, index=DAYS)
+SEGMENTS = RESIDUALS.assign(normal_lower=np.where(VALUES == 0, -np.inf, Z), normal_upper=Z + 0.4)
+CHECKED = pd.DataFrame(
+    {
+        "observed": [1.0, 5.0, -30.0, 2.0, np.nan],
+        "q0.05": [0.0, 1.0, 1.0, 2.0, 0.0],
+        "q0.5": [1.0, 2.0, 2.0, 2.0, 0.0],
+        "q0.95": [2.0, 4.0, 4.0, 2.0, 0.0],
+        "p_value": [0.5, 0.01, 1.0, 0.5, np.nan],
+        "inside": [True, False, False, True, False],
+    },
+    index=["mean", "largest", "ACF of y, lag 1", "constant", "unknown"],
+)
+
 
 def normal(x: np.ndarray) -> np.ndarray:
     return np.stack([stats.norm.cdf(x, 0), stats.norm.cdf(x, 5)], axis=1)
@@ -78,6 +93,15 @@ FIGURES: dict[str, Callable[[Axes], Axes]] = {
         threshold=1.92,
         error=1.0,
     ),
+    "residuals": lambda axes: plots.residual_series(axes, DAYS, RESIDUALS),
+    "segments": lambda axes: plots.residual_series(axes, np.arange(60), SEGMENTS),
+    "residual quantiles": lambda axes: plots.residual_quantiles(axes, RESIDUALS),
+    "residual histogram": lambda axes: plots.residual_histogram(axes, RESIDUALS),
+    "residual autocorrelation": lambda axes: plots.residual_autocorrelation(axes, RESIDUALS, lengths=[40, 20]),
+    "squared residuals": lambda axes: plots.residual_autocorrelation(axes, RESIDUALS, squared=True),
+    "checks": lambda axes: plots.predictive_check(axes, CHECKED),
+    "uncertainty": lambda axes: plots.path_uncertainty(axes, DAYS, np.full(60, 0.3), np.full(60, 0.1), states=2),
+    "certainty": lambda axes: plots.path_uncertainty(axes, DAYS, np.zeros(60), np.zeros(60), states=1),
     "restarts": lambda axes: plots.restart_outcomes(axes, [-3.0, float("nan"), -7.0]),
 }
 
