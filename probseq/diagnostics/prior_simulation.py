@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+import numpy as np
 import torch
-from pyro import poutine
 
-from probseq.chains.marginalization import latent_names
-from probseq.chains.state_sequence import StateSequence
 from probseq.errors import DataError, ModelError
-from probseq.inference.simulation import simulate
+from probseq.inference.replication import prior_draws, replicate
+from probseq.inference.simulation import draw_of, simulate
 from probseq.models.hmm import HMM, Parameters
 from probseq.models.program import ProgramModel
 from probseq.sequences import Sequences
@@ -23,7 +21,7 @@ def simulate_from_prior(model: HMM | ProgramModel, series: Sequences, seed: int)
     Args:
         model: bound to the series, with its priors.
         series: the template, whose lengths, times, covariates, missing steps and knowledge of states the new one has.
-        seed: of the generator.
+        seed: of the generators.
 
     Returns:
         the parameters, site -> tensor, and the series.
@@ -36,19 +34,13 @@ def simulate_from_prior(model: HMM | ProgramModel, series: Sequences, seed: int)
         raise DataError(
             "a template to simulate along must have no weights, got some; leave them out, or repeat its sequences."
         )
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        if isinstance(model, ProgramModel):
-            return _from_program(model, series)
-        with poutine.block(), poutine.trace() as trace:
-            model.program(series.unlabelled())
-        nodes: Any = trace.trace.nodes
-        declared = model.all_declared(tuple(series.values.shape[1:]))
-        drawn = {name: nodes[name]["value"] for name in declared if name in nodes}
-        parameters = model.complete(drawn)
-        draws = {name: value.unsqueeze(0) for name, value in parameters.items()}
-        found = simulate(model, draws, series.unlabelled(), seed, series.columns, series.categories)
-    return parameters, replace(found, observed=series.observed, labels=_known(series, found))
+    # Two seeds: the noise in the data must know nothing of that in the parameters.
+    first, second = (int(part) for part in np.random.default_rng(seed).integers(2**62, size=2))
+    draws = prior_draws(model, series, 1, first)
+    if isinstance(model, ProgramModel):
+        return draw_of(draws, 0), _from_program(model, series, draws, second)
+    found = simulate(model, draws, series.unlabelled(), second, series.columns, series.categories)
+    return draw_of(draws, 0), replace(found, observed=series.observed, labels=_known(series, found))
 
 
 def _known(series: Sequences, found: Sequences) -> torch.Tensor | None:
@@ -62,19 +54,13 @@ def _known(series: Sequences, found: Sequences) -> torch.Tensor | None:
     return torch.where(series.labels >= 0, found.labels, -1)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def _from_program(model: ProgramModel, series: Sequences) -> tuple[Parameters, Sequences]:
-    with poutine.block(), poutine.trace() as trace:
-        poutine.uncondition(model.program)(series)  # pyright: ignore[reportCallIssue]
-    nodes: Any = trace.trace.nodes
-    observed = [name for name in latent_names(trace.trace) if nodes[name]["infer"].get("was_observed")]
-    shapes = [tuple(nodes[name]["value"].shape) for name in observed]
-    if shapes != [tuple(series.values.shape)]:
+def _from_program(model: ProgramModel, series: Sequences, draws: Parameters, seed: int) -> Sequences:
+    sites = replicate(model, draws, series, seed)
+    shapes = {name: list(value.shape[1:]) for name, value in sites.items()}
+    if list(shapes.values()) != [list(series.values.shape)]:
         raise ModelError(
             f"A program to simulate must have one observed site, shaped {list(series.values.shape)} as the series' "
-            f"values, got {dict(zip(observed, map(list, shapes), strict=True))}; give calibrate a `simulate` of your "
-            "own."
+            f"values, got {shapes}; give calibrate a `simulate` of your own."
         )
-    values = nodes[observed[0]]["value"].to(series.values.dtype)
-    hidden = [name for name in latent_names(trace.trace) if isinstance(nodes[name]["fn"], StateSequence)]
-    parameters = [name for name in latent_names(trace.trace) if name not in (*observed, *hidden)]
-    return {name: nodes[name]["value"] for name in parameters}, replace(series, values=values)
+    (values,) = sites.values()
+    return replace(series, values=values[0].to(series.values.dtype))

@@ -20,6 +20,7 @@ from probseq.chains import FixedInitial, FixedTransitions
 from probseq.diagnostics import calibrate, ecdf_band, ecdf_p_value, simulate_from_prior
 from probseq.diagnostics.calibration import Calibration, rank_of
 from probseq.diagnostics.uniformity import POINTS, ecdf
+from probseq.families.scale import InverseGamma
 from probseq.inference.sampling import Sampling, rank_rhat, sampled_fit
 
 A, B = 3.0, 0.5
@@ -143,6 +144,19 @@ def test_simulations_have_the_template_shape_and_prior_moments() -> None:
     means = np.array([float(series.values[series.step_observed].mean()) for _, series in runs])
     # var(mean of 5 | rate) = rate / 5, so z has unit variance: 400 of them have a mean within 4 / 20
     assert abs(((means - rates) / np.sqrt(rates / 5)).mean()) < 0.2
+
+
+def test_the_noise_in_the_data_knows_nothing_of_the_parameters() -> None:
+    one = torch.tensor(1.0, dtype=torch.float64)
+    model = HMM(
+        1, families.Gaussian(), priors={"loc": dist.Normal(0 * one, one), "scale": InverseGamma(50 * one, 49 * one)}
+    )
+    series = Sequences.from_arrays([[0.0, 1.0]])
+    runs = [simulate_from_prior(model.bind(series, True), series, seed) for seed in range(300)]
+    location = np.array([float(parameters["loc"]) for parameters, _ in runs])
+    for step in range(2):
+        noise = np.array([float(data.values[step]) for _, data in runs]) - location
+        assert abs(np.corrcoef(location, noise)[0, 1]) < 4 / np.sqrt(300)  # four standard errors
 
 
 def test_known_states_of_the_template_are_the_true_ones() -> None:
