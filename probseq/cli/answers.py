@@ -55,8 +55,8 @@ def simulate(saved: Path, steps: int | None, sequences: int, seed: int, out: Pat
     write_csv(frame, out, index=False)
 
 
-def report(saved: Path, file: Path, title: str, horizon: int | None, out: Path) -> None:
-    """The HTML page."""
+def report(saved: Path, file: Path, title: str, horizon: int | None, diagnosis: bool, out: Path) -> None:
+    """The HTML page, and beside it the page of its diagnosis where asked for."""
     from probseq.report import write_report
 
     check_writable(out)
@@ -64,7 +64,13 @@ def report(saved: Path, file: Path, title: str, horizon: int | None, out: Path) 
     if horizon is not None and horizon < 1:
         raise DataError(f"horizon must be at least 1, got {horizon}; ask for one step or more.")
     chapter = chapter_of(fit, source, source.read(file), title or f"{', '.join(fit.columns)} in {file.name}", horizon)
-    write_report([chapter], out)
+    links = {}
+    if diagnosis:
+        from probseq.report.diagnosis import Diagnosis, write_diagnosis
+
+        beside = write_diagnosis(Diagnosis(chapter), out.with_name(f"{out.stem}-diagnosis.html"))
+        links = {"What speaks against this fit": beside.name}
+    write_report([chapter], out, links=links)
     write_stdout(f"Report written to {out}\n")
 
 

@@ -158,12 +158,29 @@ def report(
     file: Data,
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
     horizon: Annotated[int | None, typer.Option(help="Steps of the forecast shown.")] = None,
+    diagnosis: Annotated[bool, typer.Option("--diagnosis", help="Write the diagnosis beside it, linked.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="HTML", help="File to write.")] = Path("report.html"),
 ) -> None:
     """One HTML page: the model, its states in plain words, decoded series, simulation checks, forecast."""
     from probseq.cli import answers
 
-    answers.report(saved, file, title, horizon, out)
+    answers.report(saved, file, title, horizon, diagnosis, out)
+
+
+@app.command()
+def diagnose(
+    saved: Saved,
+    file: Data,
+    replicates: Annotated[int, typer.Option(metavar="N", help="Simulated series to compare the data with.")] = 200,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="HTML", help="Page to write, with figures.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What speaks against a fit: errors of the parameters, residuals, simulation checks, sureness of the states."""
+    from probseq.cli import diagnosing
+
+    diagnosing.run(saved, file, replicates, out, as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,13 +17,21 @@ from probseq.report import words as say
 from probseq.report.chapter import Chapter, candidate_rows, summary_sentence
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from probseq.report.plates import Plate
 
 _VERSIONS = ("torch", "pyro-ppl", "numba", "numpy", "pandas", "matplotlib")
 
 
 def write_report(
-    chapters: Sequence[Chapter], path: str | Path, *, title: str = "", lead: str = "", figures: str | Path | None = None
+    chapters: Sequence[Chapter],
+    path: str | Path,
+    *,
+    title: str = "",
+    lead: str = "",
+    figures: str | Path | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the report of one or more fits as one self-contained HTML file.
 
@@ -33,17 +41,22 @@ def write_report(
         title: of the page.
         lead: a paragraph above the chapters.
         figures: a folder to write the figures to as PNG files too.
+        links: text -> address of pages to go on to.
 
     Returns:
         The path.
     """
-    drawn = [_draw(chapter) for chapter in chapters]
+    from probseq.report.plates import plates  # matplotlib, only where figures are drawn
+
+    drawn = [draw(plates(chapter)) for chapter in chapters]
     if figures is not None:
         for chapter, pictures in zip(chapters, drawn, strict=True):
             stem = f"{slug(chapter.title)}-" if len(chapters) > 1 else ""
             for picture in pictures:
                 write_whole(Path(figures) / f"{stem}{picture.plate.name}.png", picture.png)
-    write_text(Path(path), render(list(zip(chapters, drawn, strict=True)), title or chapters[0].title, lead))
+    write_text(
+        Path(path), render(list(zip(chapters, drawn, strict=True)), title or chapters[0].title, lead, links or {})
+    )
     return Path(path)
 
 
@@ -73,26 +86,32 @@ class _Picture:
         return round(100 * self.plate.figure.get_figwidth())
 
 
-def _draw(chapter: Chapter) -> list[_Picture]:
-    from probseq.report.plates import plates  # matplotlib, only where figures are drawn
-
+def draw(plates: Iterable[Plate]) -> list[_Picture]:
+    """Figures as PNG."""
     pictures = []
-    for plate in plates(chapter):
+    for plate in plates:
         buffer = io.BytesIO()
         plate.figure.savefig(buffer, format="png", dpi=170, metadata={"Software": None})
         pictures.append(_Picture(plate, buffer.getvalue()))
     return pictures
 
 
-def render(chapters: Sequence[tuple[Chapter, Sequence[_Picture]]], title: str, lead: str) -> str:
-    """The page as text."""
+def page(template: str) -> Template:
+    """A page to be filled in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    page = Environment(
+    environment = Environment(
         loader=PackageLoader("probseq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    ).get_template("report.html.j2")
+    )
+    return environment.get_template(template)
+
+
+def render(
+    chapters: Sequence[tuple[Chapter, Sequence[_Picture]]], title: str, lead: str, links: Mapping[str, str]
+) -> str:
+    """The page as text."""
     told = [_chapter_context(chapter, pictures) for chapter, pictures in chapters]
-    return page.render(title=title, lead=lead, chapters=told, versions=versions())
+    return page("report.html.j2").render(title=title, lead=lead, chapters=told, links=links, versions=versions())
 
 
 def versions() -> str:
