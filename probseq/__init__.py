@@ -23,8 +23,11 @@ _HOME = {
     "choose_order": "probseq.models",
     "em": "probseq.inference",
     "gibbs": "probseq.inference",
+    "laplace": "probseq.inference",
     "marginalize": "probseq.chains",
+    "nuts": "probseq.inference",
     "posterior": "probseq.chains",
+    "pyro_nuts": "probseq.inference",
     "segment": "probseq.genome",
     "select": "probseq.inference",
     "standard_errors": "probseq.diagnostics",
@@ -50,8 +53,11 @@ __all__ = [
     "em",
     "families",
     "gibbs",
+    "laplace",
     "marginalize",
+    "nuts",
     "posterior",
+    "pyro_nuts",
     "segment",
     "select",
     "standard_errors",
@@ -66,7 +72,7 @@ if TYPE_CHECKING:
     from probseq.diagnostics import standard_errors
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.genome import segment
-    from probseq.inference import Fit, em, gibbs, select, svi
+    from probseq.inference import Fit, em, gibbs, laplace, nuts, pyro_nuts, select, svi
     from probseq.models import HMM, MarkovModel, choose_order
     from probseq.sequences import Sequences
 

@@ -8,6 +8,7 @@ value is computed again by a plain torch recursion, so that Hessians (Laplace, s
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from probseq import kernels
+from probseq.chains.tape import compiled
 from probseq.kernels.reference import evidence_reference
 
 Index = Tensor | np.ndarray | None
@@ -62,21 +64,11 @@ def evidence(
     return result.reshape(batch + lengths.shape).to(log_table.dtype)
 
 
-def kernel_arguments(
-    log_initial: Tensor,
-    log_transition: Tensor,
-    log_table: Tensor,
-    lengths: Tensor,
-    emission_index: Index,
-    transition_index: Index,
-) -> dict[str, Any]:
-    """The same data as numpy arrays, under the names that `probseq.kernels` uses; nothing is copied needlessly."""
+def kernel_structure(lengths: Tensor, emission_index: Index, transition_index: Index) -> dict[str, Any]:
+    """What the recursions know besides the tables, as numpy arrays under the names that `probseq.kernels` uses."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths.numpy(), out=offsets[1:])
     return {
-        "log_initial": log_initial.detach().numpy(),
-        "log_transition": log_transition.detach().numpy(),
-        "log_table": log_table.detach().numpy(),
         "offsets": offsets,
         "emission_index": None if emission_index is None else np.asarray(emission_index),
         "transition_index": None if transition_index is None else np.asarray(transition_index),
@@ -88,14 +80,14 @@ class _Evidence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_initial, log_transition, log_table, lengths, emission_index, transition_index):  # type: ignore[override]
-        arguments = kernel_arguments(log_initial, log_transition, log_table, lengths, emission_index, transition_index)
-        ctx.structure = (lengths, emission_index, transition_index)
-        ctx.save_for_backward(log_initial, log_transition, log_table)
+        tables, ctx.structure = (log_initial, log_transition, log_table), (lengths, emission_index, transition_index)
+        ctx.save_for_backward(*tables)
         ctx.counts = None
+        structure = kernel_structure(*ctx.structure)
         if not any(ctx.needs_input_grad):
-            return torch.from_numpy(kernels.evidence(**arguments))
-        ctx.counts = kernels.expected_counts(**arguments)
-        return torch.from_numpy(ctx.counts.evidence)
+            return compiled(functools.partial(_evidence, structure), *tables)[0]
+        result, *ctx.counts = compiled(functools.partial(_counts, structure), *tables)
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor):  # type: ignore[override]
@@ -107,18 +99,27 @@ class _Evidence(torch.autograd.Function):
         return (*grads, None, None, None)
 
 
-def _expected_counts(inputs: tuple[Tensor, ...], structure: tuple, counts: Any, grad_output: Tensor) -> list[Tensor]:
+def _evidence(structure: dict[str, Any], *tables: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The compiled forward pass."""
+    return (kernels.evidence(*tables, **structure),)
+
+
+def _counts(structure: dict[str, Any], *tables: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Evidence and expected counts by the compiled passes; weights (B, N) may come as a fourth table."""
+    found = kernels.expected_counts(*tables[:3], **structure, weights=tables[3] if len(tables) > 3 else None)
+    return found.evidence, found.initial, found.transition, found.emission
+
+
+def _expected_counts(
+    inputs: tuple[Tensor, ...], structure: tuple, counts: list[Tensor], grad_output: Tensor
+) -> list[Tensor]:
     """Expected counts times the incoming gradient; one more pass only where sequences are weighted differently."""
     scale = grad_output[:, :1]
     if grad_output.numel() and not bool((grad_output == scale).all()):
-        weights = np.ascontiguousarray(grad_output.numpy())
-        counts = kernels.expected_counts(**kernel_arguments(*inputs, *structure), weights=weights)  # type: ignore[arg-type]
-        scale = torch.ones_like(scale)
-    arrays = (counts.initial, counts.transition, counts.emission)
-    tensors = [torch.from_numpy(np.asarray(array)) for array in arrays]
+        return list(compiled(functools.partial(_counts, kernel_structure(*structure)), *inputs, grad_output)[1:])
     if scale.numel() == 0 or bool((scale == 1.0).all()):
-        return tensors
-    return [tensor * scale.reshape((-1,) + (1,) * (tensor.dim() - 1)) for tensor in tensors]
+        return counts
+    return [tensor * scale.reshape((-1,) + (1,) * (tensor.dim() - 1)) for tensor in counts]
 
 
 def _differentiable_gradient(inputs: tuple[Tensor, ...], structure: tuple, grad_output: Tensor) -> list[Tensor | None]:

@@ -6,12 +6,14 @@ again by the plain torch recursion (compare `chain_evidence`).
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from probseq.chains.tape import compiled
 from probseq.kernels import semi_markov
 from probseq.kernels.semi_markov import SemiMarkovLaws
 from probseq.kernels.semi_markov_reference import semi_markov_evidence_reference
@@ -76,11 +78,11 @@ class _Evidence(torch.autograd.Function):
         ctx.structure = lengths, index
         ctx.save_for_backward(*tables)
         ctx.counts = None
-        arguments = kernel_arguments(tables, lengths, index)
+        structure = offsets_of(lengths), index
         if not any(ctx.needs_input_grad):
-            return torch.from_numpy(semi_markov.evidence(**arguments))
-        ctx.counts = semi_markov.expected_counts(**arguments)
-        return torch.from_numpy(ctx.counts.evidence)
+            return compiled(functools.partial(_evidence, structure), *tables)[0]
+        result, *ctx.counts = compiled(functools.partial(_counts, structure), *tables)
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor):  # type: ignore[override]
@@ -89,10 +91,27 @@ class _Evidence(torch.autograd.Function):
             return (None, None, *_differentiable(tables, lengths, index, grad_output))
         counts, scale = ctx.counts, grad_output[:, :1]
         if grad_output.numel() and not bool((grad_output == scale).all()):
-            weights = np.ascontiguousarray(grad_output.numpy())
-            counts = semi_markov.expected_counts(**kernel_arguments(tables, lengths, index), weights=weights)
-            scale = torch.ones_like(scale)
-        return (None, None, *(part * scale.reshape((-1,) + (1,) * (part.dim() - 1)) for part in counted(counts)))
+            found = compiled(functools.partial(_counts, (offsets_of(lengths), index)), *tables, grad_output)
+            counts, scale = found[1:], torch.ones_like(scale)
+        return (None, None, *(part * scale.reshape((-1,) + (1,) * (part.dim() - 1)) for part in counts))
+
+
+Structure = tuple[np.ndarray, np.ndarray | None]
+"""Offsets of the sequences, and the row of each step or None."""
+
+
+def _evidence(structure: Structure, *tables: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The compiled forward pass."""
+    return (semi_markov.evidence(SemiMarkovLaws(*tables[:-1]), tables[-1], *structure),)
+
+
+def _counts(structure: Structure, *tables: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Evidence and expected counts in the order of the tables; weights (B, N) may come after these."""
+    size = len(EVENT_DIMS)
+    weights = np.ascontiguousarray(tables[size]) if len(tables) > size else None
+    laws = SemiMarkovLaws(*tables[: size - 1])
+    found = semi_markov.expected_counts(laws, tables[size - 1], *structure, weights=weights)
+    return found.evidence, *(part.numpy() for part in counted(found))
 
 
 def counted(counts: semi_markov.SemiMarkovCounts) -> list[Tensor]:

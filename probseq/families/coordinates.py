@@ -100,7 +100,7 @@ def is_simplex(constraint: Constraint) -> bool:
     inner: Any = constraint
     while hasattr(inner, "base_constraint"):
         inner = inner.base_constraint
-    return inner is constraints.simplex
+    return isinstance(inner, type(constraints.simplex))  # a model that was sent to another process has its own
 
 
 def log_ratio_basis(size: int) -> Tensor:

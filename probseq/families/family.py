@@ -55,7 +55,7 @@ class Parameter:
     @property
     def free(self) -> int:
         """Free numbers in one value: each simplex of M has M - 1, a Cholesky factor D (D + 1) / 2."""
-        if self.constraint is constraints.simplex:
+        if isinstance(self.constraint, type(constraints.simplex)):
             return math.prod(self.shape[:-1]) * (self.shape[-1] - 1)
         if isinstance(self.constraint, type(constraints.lower_cholesky)):
             return self.shape[-1] * (self.shape[-1] + 1) // 2

@@ -18,7 +18,7 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer import SVI, Trace_ELBO
-from pyro.infer.autoguide import AutoDelta, AutoGuide, init_to_value
+from pyro.infer.autoguide import AutoDelta, AutoGuide, AutoIAFNormal, init_to_value
 from pyro.optim import ClippedAdam  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor
 
@@ -67,7 +67,8 @@ def svi(
         progress: show a progress bar on standard error.
 
     Returns:
-        The best `Fit`. `objective` is the ELBO, by step; the point is the guide's median.
+        The best `Fit`. `objective` is the ELBO, by step; the point is the guide's median or, where it has none
+        (normalising flows), its draw of the highest density.
 
     Raises:
         FitError: the ELBO was not finite in any restart, or an option is out of range.
@@ -168,14 +169,15 @@ def _run(
         if hasattr(guide, "laplace_approximation"):
             guide = guide.laplace_approximation(series)
         with torch.no_grad():
-            point = model.complete(_detached(guide.median(series)))
             drawn = _draws(model, guide, series, 1 if isinstance(guide, AutoDelta) else draws)
-        return point, drawn, objective, reason
+            return _point(model, guide, series, drawn), drawn, objective, reason
 
 
 def _started(make_guide: Callable[..., Any], program: Callable[..., Any], start: dict[str, Tensor]) -> Any:
     """The guide at the start's values where it is an autoguide class; as the function makes it otherwise."""
     if isinstance(make_guide, type) and issubclass(make_guide, AutoGuide):
+        if issubclass(make_guide, AutoIAFNormal):  # a flow begins where it likes
+            return make_guide(program)
         return make_guide(program, init_loc_fn=init_to_value(values=start))  # type: ignore[call-arg]
     return make_guide(program)
 
@@ -200,6 +202,17 @@ def _draws(model: HMM | ProgramModel, guide: AutoGuide, series: Sequences, count
     """site -> (S, ...)."""
     each = [model.complete(_detached(guide(series))) for _ in range(count)]
     return {name: torch.stack([draw[name] for draw in each]) for name in each[0]}
+
+
+def _point(
+    model: HMM | ProgramModel, guide: AutoGuide, series: Sequences, drawn: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The guide's median; of a guide that has none, the draw of the highest joint density."""
+    try:
+        return model.complete(_detached(guide.median(series)))
+    except NotImplementedError:
+        each = [{name: value[s] for name, value in drawn.items()} for s in range(len(next(iter(drawn.values()))))]
+        return max(each, key=lambda one: float(model.log_joint(one, series, True).nan_to_num(nan=-torch.inf)))
 
 
 def _detached(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

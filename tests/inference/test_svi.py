@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from pyro.infer.autoguide import AutoDelta, AutoLaplaceApproximation, AutoNormal
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoIAFNormal,
+    AutoLaplaceApproximation,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
 
 from probseq import HMM, FitError, Sequences, em, families, svi
 from probseq.inference import variational
@@ -78,6 +86,21 @@ def test_a_minibatch_scales_the_likelihood_without_bias(monkeypatch):
     batches = [log_joint(variational._minibatch(series, 2, generator)) for _ in range(15)]
     assert sum(batches) / 15 == pytest.approx(log_joint(series), abs=1e-9)
     assert np.std(batches) > 0.1
+
+
+@pytest.mark.parametrize(
+    "guide", [AutoDiagonalNormal, AutoIAFNormal, AutoLowRankMultivariateNormal, AutoMultivariateNormal]
+)
+def test_every_autoguide_has_a_point_and_draws(guide):
+    """One sequence, a short run: the point is the median or, of a flow, one of the draws, and near the truth."""
+    series = regimes(2)
+    with pytest.warns(UserWarning, match="steps = 150"):
+        fit = svi(MODEL, series, guide=guide, steps=150, learning_rate=0.05, draws=50, tolerance=0.0)
+    assert fit.draws["transition"].shape == (50, 2, 2)
+    assert fit.parameters["loc"].tolist() == pytest.approx([-2.0, 3.0], abs=1.0)
+    if guide is AutoIAFNormal:
+        joint = [float(fit.model.log_joint({n: v[s] for n, v in fit.draws.items()}, series, True)) for s in range(50)]
+        assert torch.equal(fit.parameters["loc"], fit.draws["loc"][int(np.argmax(joint))])
 
 
 def test_minibatches_lead_to_the_same_mode():
