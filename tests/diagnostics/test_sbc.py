@@ -1,4 +1,4 @@
-"""Simulation-based calibration of the samplers: on four families, draws of `gibbs` are of the posterior.
+"""Simulation-based calibration of the samplers: on four families, draws of `gibbs` and `nuts` are of the posterior.
 
 Parameters from the prior, data with them, a fit, the rank of the truth: over simulations the ranks are uniform. A run
 of one family and one sampler ranks up to eleven quantities, the parameters (states by ascending mean) and two that know
@@ -21,7 +21,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from probseq import HMM, Sequences, families, gibbs, plots
+from probseq import HMM, Sequences, families, gibbs, nuts, plots
 from probseq.chains import StickyTransitions
 from probseq.diagnostics import Calibration, calibrate
 from probseq.families.scale import InverseGamma
@@ -57,6 +57,7 @@ MODELS = {
 }
 SAMPLERS = {
     "gibbs": (partial(gibbs, chains=1, tune=500, draws=1000, thin=4), 1000),
+    "nuts": (partial(nuts, chains=1, tune=150, draws=150, workers=1), 500),
 }
 
 
