@@ -7,7 +7,7 @@ quarter depends on the regimes of the last five. EM and a last stretch of L-BFGS
 import numpy as np
 import pandas as pd
 
-from probseq import HMM, datasets, em, families
+from probseq import HMM, datasets, em, families, standard_errors
 from probseq.chains import StationaryInitial, mean_stay
 
 LAGS = 4
@@ -29,6 +29,9 @@ def main() -> None:
     for k, name in enumerate(("recession", "expansion")):
         words = fit.model.emission.describe(fit.parameters, k, unit="%")
         print(f"  {name}: {words}; lasts {stay[k]:.1f} quarters on average")
+
+    errors = standard_errors(fit).table  # of the exact Hessian; published: 0.0965, 0.0377, 0.2645, 0.0745
+    print(errors.loc[["transition[0, 0]", "transition[1, 0]", "loc[0]", "loc[1]"], ["estimate", "standard_error"]])
 
     decoded = fit.decode(growth).iloc[LAGS:]
     recession = decoded["probability_0"].to_numpy() > 0.5
