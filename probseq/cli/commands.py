@@ -23,6 +23,7 @@ class Method(StrEnum):
 
     em = "em"
     svi = "svi"
+    nuts = "nuts"
     gibbs = "gibbs"
 
 
@@ -81,7 +82,9 @@ def fit(
     stationary: Stationary = False,
     method: Annotated[
         Method,
-        typer.Option(metavar="em|svi|gibbs", help="EM, variational inference, or draws of the posterior by Gibbs."),
+        typer.Option(
+            metavar="em|svi|nuts|gibbs", help="EM, variational inference, or draws of the posterior by NUTS or Gibbs."
+        ),
     ] = Method.em,
     restarts: Annotated[
         int | None, typer.Option(metavar="R", help="Starts of em and svi, 10 by default; the best is kept.")

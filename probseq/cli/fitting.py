@@ -16,7 +16,7 @@ from probseq.cli.output import write_stdout
 from probseq.cli.source import Source, is_fasta
 from probseq.design import CALENDAR, Design, Season
 from probseq.errors import ModelError
-from probseq.inference import Fit, em, gibbs, svi
+from probseq.inference import Fit, em, gibbs, nuts, svi
 from probseq.inference.selection import Selection, select
 from probseq.io.writing import check_writable
 from probseq.models import HMM
@@ -100,7 +100,7 @@ class Search:
             options["restarts"] = self.starts
         if self.method == "em":
             options["priors"] = self.priors or None
-        methods = {"em": em, "svi": svi, "gibbs": gibbs}
+        methods = {"em": em, "svi": svi, "nuts": nuts, "gibbs": gibbs}
         return select(self.models(series.columns), series, method=methods[self.method], **options)
 
     @property

@@ -1,4 +1,4 @@
-"""`probseq fit --method gibbs`: draws, their table, and options that belong to other methods."""
+"""`probseq fit --method nuts` and `gibbs`: draws, their table, and options that belong to other methods."""
 
 import json
 from collections.abc import Callable
@@ -25,6 +25,14 @@ def test_the_posterior_is_printed_saved_and_read_back(run: Callable, tmp_path: P
     assert bool((fit.draws["rate"][:, 0] < fit.draws["rate"][:, 1]).float().mean() > 0.99)
     decoded = run("decode", tmp_path / "fit", EARTHQUAKES)
     assert decoded.code == 0 and decoded.out.count("\n") == 108
+
+
+def test_nuts_finds_the_same_posterior(run: Callable) -> None:
+    """Means within a third of a standard deviation: 600 draws of each, effective sizes of a hundred or more."""
+    short = ("--draws", "300", "--tune", "200", "--chains", "2", "--json")
+    both = [json.loads(run(*QUAKES, "--states", "2", "--method", name, *short).out) for name in ("nuts", "gibbs")]
+    for name, row in both[0]["posterior"].items():
+        assert row["mean"] == pytest.approx(both[1]["posterior"][name]["mean"], abs=0.35 * row["sd"]), name
 
 
 def test_json_has_the_posterior_by_name(run: Callable) -> None:
