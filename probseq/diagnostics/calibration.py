@@ -50,7 +50,7 @@ class Calibration:
 
     Args:
         ranks: of the truth among the draws, in [0, 1]; uniform if the sampler is right.
-        covered: whether the central 90% interval of the draws holds the truth.
+        covered: whether the central 90% interval of the thinned draws holds the truth.
         truths: the values that the data were drawn with.
         effective: bulk effective sample size of the draws, to which they were thinned.
         rhats: rank-normalised R-hat of the draws.
@@ -259,8 +259,9 @@ def rank_of(truth: float, draws: np.ndarray, rng: np.random.Generator) -> Rank:
     thinned = flat[np.linspace(0, flat.size - 1, kept).round().astype(int)]
     below, equal = int((thinned < truth).sum()), int((thinned == truth).sum())
     rank = (below + rng.uniform() * (equal + 1)) / (kept + 1)
-    # The expected mass below the i-th of n draws is i / (n + 1): Weibull's positions make the interval's content exact.
-    low, high = np.quantile(flat, [0.5 - INTERVAL / 2, 0.5 + INTERVAL / 2], method="weibull")
+    # The expected mass below the i-th of n independent draws is i / (n + 1), Weibull's position: the interval's content
+    # is exact. Of all draws of a chain it would fall short, as they are worth fewer than they are.
+    low, high = np.quantile(thinned, [0.5 - INTERVAL / 2, 0.5 + INTERVAL / 2], method="weibull")
     return Rank(rank, bool(low <= truth <= high), truth, effective, rank_rhat(torch.from_numpy(draws)))
 
 
