@@ -30,6 +30,9 @@ class MatrixLaw(TransitionLaw):
     def parameters(self, states: int) -> dict[str, Parameter]:
         return {"transition": Parameter(constraints.simplex, (states, states), shared=True)}
 
+    def structural_zeros(self, states: int) -> dict[str, Tensor]:
+        return {"transition": self.concentration(states) == 0}
+
     def sample(self, states: int) -> dict[str, Tensor]:
         return {"transition": pyro.sample("transition", SparseDirichlet(self.concentration(states)))}
 

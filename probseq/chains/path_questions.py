@@ -6,6 +6,7 @@ the smoothed probabilities themselves. `StatePosterior` asks these questions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,18 @@ Arguments = dict[str, Any]
 """What `probseq.kernels` takes: log tables, offsets and indices."""
 
 
-def known_states(known: Tensor | np.ndarray, states: int, steps: int) -> np.ndarray:
-    """(T, K) bool: the states that are left at each step when `known` (T,) names some of them, -1 where unknown.
+def known_states(known: Tensor | np.ndarray | Mapping[int, int], states: int, steps: int) -> np.ndarray:
+    """(T, K) bool: the states that are left at each step when `known` names some of them.
+
+    Args:
+        known: (T,) whole numbers, -1 where unknown; or the states of the known steps by their number.
+        states: K.
+        steps: T.
 
     Raises:
-        DataError: a shape other than (T,), or a state that there is not.
+        DataError: a shape other than (T,), or a step or a state that there is not.
     """
-    values = np.asarray(known)
+    values = _by_step(known, steps) if isinstance(known, Mapping) else np.asarray(known)
     if values.shape != (steps,) or values.dtype.kind not in "iu":
         raise DataError(
             f"Known states must be one whole number a step, shape ({steps},), got {values.dtype} of shape "
@@ -36,6 +42,25 @@ def known_states(known: Tensor | np.ndarray, states: int, steps: int) -> np.ndar
             f"{wrong[0]} (from 0 over all sequences); name the state by its number."
         )
     return (values[:, None] == np.arange(states)) | (values[:, None] == -1)
+
+
+def _by_step(known: Mapping[int, int], steps: int) -> np.ndarray:
+    """(T,) the states of the steps that are named, -1 elsewhere."""
+    outside = [pair for pair in known.items() if not all(isinstance(number, int | np.integer) for number in pair)]
+    outside = outside or [step for step in known if not 0 <= step < steps]
+    if outside:
+        raise DataError(
+            f"Known states by step must be whole numbers for steps 0..{steps - 1} (over all sequences), got "
+            f"{outside[0]!r}; write {{2: 0}} for state 0 at step 2."
+        )
+    values = np.full(steps, -1)
+    for step, state in known.items():
+        if state < 0:
+            raise DataError(
+                f"A known state must be a number from 0 on, got {state} at step {step}; leave the step out."
+            )
+        values[step] = state
+    return values
 
 
 def allowed_states(allowed: Tensor | np.ndarray, states: int, steps: int) -> np.ndarray:

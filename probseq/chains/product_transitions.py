@@ -63,6 +63,10 @@ class ProductTransitions(TransitionLaw):
         learned = [self.factor.parameters(size) for size in self.sizes]
         return {f"{name}_{n}": one for n, each in enumerate(learned) for name, one in each.items()}
 
+    def structural_zeros(self, states: int) -> dict[str, Tensor]:
+        masks = [self.factor.structural_zeros(size) for size in self.sizes]
+        return {f"{name}_{n}": mask for n, each in enumerate(masks) for name, mask in each.items()}
+
     def known(self, states: int) -> dict[str, Tensor]:
         given = [self.factor.known(size) for size in self.sizes]
         return {f"{name}_{n}": value for n, each in enumerate(given) for name, value in each.items()}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from probseq.chains.digits import Digit
 from probseq.chains.path_questions import without_step, without_weights
+from probseq.chains.segment_ages import by_age
 from probseq.chains.state_posterior import StatePosterior
 from probseq.errors import ModelError
 from probseq.kernels import semi_markov
@@ -116,26 +118,24 @@ class SemiMarkovPosterior(StatePosterior):
         return (moves.sum((-2, -1)) - moves.diagonal(dim1=-2, dim2=-1).sum(-1)).clamp(0.0, 1.0)
 
     @property
-    def entropy(self) -> NoReturn:
-        """Not known for durations: use `sample`."""
-        raise ModelError(
-            "The exact entropy of the path must be asked of a Markov chain, got a semi-Markov one; use step_entropy, "
-            "or the mean of -log p(path | x) over sampled paths."
-        )
+    def entropy(self) -> Tensor:
+        """(*batch, N) nats: uncertainty of each sequence's whole path, exact; see `StatePosterior.entropy`."""
+        return self._by_age.entropy
 
     @property
-    def most_accurate(self) -> NoReturn:
-        """Not known for durations: use `local`."""
-        raise ModelError(
-            "The most accurate possible path must be asked of a Markov chain, got a semi-Markov one; use local, or "
-            "viterbi."
-        )
+    def most_accurate(self) -> Tensor:
+        """(*batch, T) int64: the possible path with the most steps expected right; see `StatePosterior`."""
+        return self._by_age.most_accurate
 
-    def k_best(self, count: int) -> NoReturn:
-        """Not known for durations: use `sample`."""
-        raise ModelError(
-            "The k best paths must be asked of a Markov chain, got a semi-Markov one; use sample, or viterbi."
-        )
+    def k_best(self, count: int) -> tuple[Tensor, Tensor]:
+        """The `count` most probable paths of each sequence, the best first; see `StatePosterior.k_best`."""
+        return self._by_age.k_best(count)
+
+    @cached_property
+    def _by_age(self) -> StatePosterior:
+        """The same law, of a Markov chain of states and their ages: for what the recursions in segments do not say."""
+        self._require_possible()
+        return StatePosterior(self.batch, by_age(self.arguments), Digit(1, self.states))
 
     @cached_property
     def _left_out(self) -> tuple[Tensor, Tensor]:

@@ -58,6 +58,9 @@ class SemiMarkovTransitions(TransitionLaw):
         durations = self.duration.parameters().items()
         return moves | {name: Parameter(one.constraint, (states, *one.shape), shared=True) for name, one in durations}
 
+    def structural_zeros(self, states: int) -> dict[str, Tensor]:
+        return {"transition": torch.eye(states, dtype=torch.bool)}
+
     def known(self, states: int) -> dict[str, Tensor]:
         return {} if states > 2 else {"transition": _ALTERNATE}
 

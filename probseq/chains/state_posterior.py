@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -177,14 +178,17 @@ class StatePosterior:
         return self._current(paths), self._shaped(log_prob)
 
     def given(
-        self, states: Tensor | np.ndarray | None = None, *, allowed: Tensor | np.ndarray | None = None
+        self,
+        states: Tensor | np.ndarray | Mapping[int, int] | None = None,
+        *,
+        allowed: Tensor | np.ndarray | None = None,
     ) -> StatePosterior:
         """The law of the path given the data and what else is known of it: p(z | x, z in what is allowed).
 
         Its `log_evidence` less that of this one is the log-probability of what is known given the data.
 
         Args:
-            states: (T,) integers: the state of a step that is known, -1 of one that is not.
+            states: (T,) integers: the state of a step that is known, -1 of one that is not; or {step: state}.
             allowed: (T, K) bool: the states that each step may be in; both must hold where both are given.
 
         Raises:

@@ -57,6 +57,10 @@ class TransitionLaw(ABC):
         """Values that are given and have no site, by name."""
         return {}
 
+    def structural_zeros(self, states: int) -> dict[str, Tensor]:
+        """Which entries of a learned parameter the structure makes zero: bool masks of its shape, by name."""
+        return {}
+
     @abstractmethod
     def sample(self, states: int) -> dict[str, Tensor]:
         """Every parameter by name, drawn at a site of that name inside a Pyro program, and what is known.

@@ -79,6 +79,12 @@ def fit(
     group: Group = None,
     season: Seasons = None,
     covariates: Covariates = "",
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of states that are known, from 0; empty or -1 where not.")
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of how often each sequence counts.")
+    ] = None,
     stationary: Stationary = False,
     method: Annotated[
         Method,
@@ -111,7 +117,7 @@ def fit(
     source = Source(tuple(column or ()), time, group, fill_gaps, None, unit, context.obj or "", seed)
     source = replace(source, covariates=design.covariates)
     search = fitting.Search(
-        states, family, stationary, method.value, restarts, seed, priors, design, chains, draws, tune
+        states, family, stationary, method.value, restarts, seed, priors, design, chains, draws, tune, label, weight
     )
     return fitting.run(file, source, search, out, as_json)
 

@@ -42,6 +42,8 @@ class Search:
         chains: of nuts and gibbs; None is the sampler's own number, as for the next two.
         draws: of each chain, or of svi's guide.
         tune: draws of the warm-up of each chain.
+        label: column of states that are known, -1 or empty where not.
+        weight: column of how often each sequence counts.
     """
 
     states: str
@@ -55,6 +57,8 @@ class Search:
     chains: int | None = None
     draws: int | None = None
     tune: int | None = None
+    label: str | None = None
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse options that the method has no use for."""
@@ -117,7 +121,7 @@ def run(file: Path, source: Source, search: Search, out: Path | None, as_json: b
     symbols = search.family == "categorical"
     if is_fasta(file) and not symbols:
         raise ModelError(f"DNA must have the categorical family, got {search.family}; use --family categorical.")
-    series = source.read(file, symbols=symbols)
+    series = source.read(file, symbols=symbols, label=search.label, weight=search.weight)
     check_states(models[-1].states, series)
     selection = search.run(series)
     fit = by_one_name(selection.best) if search.sampler else selection.best

@@ -47,16 +47,21 @@ class Source:
     candidates: tuple[dict[str, Any], ...] = ()
     covariates: tuple[str, ...] = ()
 
-    def read(self, file: Path, *, symbols: bool = False) -> Sequences:
+    def read(
+        self, file: Path, *, symbols: bool = False, label: str | None = None, weight: str | None = None
+    ) -> Sequences:
         """The series of a file.
 
         Args:
             file: CSV or FASTA.
             symbols: read a CSV column as names rather than numbers; known categories imply it.
+            label: column of known states, for a fit.
+            weight: column of how often each sequence counts, for a fit.
         """
         if is_fasta(file):
-            if self.time or self.group or self.covariates or self.columns not in ((), ("base",)):
-                named = self.time or self.group or ", ".join(self.covariates or self.columns)
+            single = self.time or self.group or label or weight
+            if single or self.covariates or self.columns not in ((), ("base",)):
+                named = single or ", ".join(self.covariates or self.columns)
                 raise DataError(f"a FASTA file must be read without columns, got {named!r} for {file}; leave it out.")
             return Sequences.from_fasta(file)
         if not self.columns:
@@ -69,6 +74,8 @@ class Source:
             time=self.time,
             group=self.group,
             covariates=self.covariates,
+            weight=weight,
+            label=label,
             fill_gaps=self.fill_gaps,
             symbols=kinds,
         )

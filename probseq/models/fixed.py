@@ -7,7 +7,7 @@ row, so it serves the M-step and the prior alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,13 +101,23 @@ def without(values: Values, declared: Declared, fixed: Values, means: Values) ->
     return result
 
 
-def count_fixed(declared: Declared, fixed: Values, states: int) -> int:
-    """How many free numbers are given: of a row of M probabilities at most M - 1."""
-    total = 0
+def count_fixed(declare: Callable[[], Declared], fixed: Values, states: int, law: TransitionLaw) -> int:
+    """How many free numbers are given: of a row of M probabilities at most M - 1.
+
+    Args:
+        declare: gives those that may be fixed; asked only where some are.
+        fixed: of their shapes, NaN where free.
+        states: K.
+        law: of the moves; to give an entry that it forbids takes nothing away.
+    """
+    if not fixed:
+        return 0
+    total, zeros, declared = 0, law.structural_zeros(states), declare()
     for name, known in fixed.items():
         parameter, given = declared[name], ~known.isnan()
         if is_simplex(parameter.constraint):
-            total += int(given.sum(-1).clamp_max(known.shape[-1] - 1).sum())
+            allowed = ~zeros.get(name, torch.zeros_like(given))
+            total += int(torch.minimum((given & allowed).sum(-1), allowed.sum(-1) - 1).sum())
         elif bool(given.all()):
             total += parameter.free * (1 if parameter.shared else states)
         else:

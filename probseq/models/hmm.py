@@ -357,7 +357,7 @@ class HMM:
             self.initial.n_parameters(self.codes)
             + self.transition.n_parameters(self.states)
             + self.emission.n_parameters(self.states, event_shape)
-            - (count_fixed(self.all_declared(event_shape), self.fixed, self.states) if self.fixed else 0)
+            - count_fixed(lambda: self.all_declared(event_shape), self.fixed, self.states, self.transition)
         )
 
     # ---- parts -----------------------------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ def test_given_states_and_allowed_states(seed, indexed, zeros):
         (decoded.posterior.given(allowed=allowed), within),
         (decoded.posterior.given(known.numpy(), allowed=allowed.numpy()), agrees & within),
         (decoded.posterior.given(known).given(allowed=allowed), agrees & within),
+        (decoded.posterior.given({t: int(state) for t, state in enumerate(known) if state >= 0}), agrees),
     ):
         joint = torch.where(keep, decoded.joint, -torch.inf)
         chance = law.log_evidence.sum(-1) - decoded.posterior.log_evidence.sum(-1)
@@ -172,6 +173,15 @@ def test_knowledge_that_does_not_fit_is_refused():
         (torch.zeros(3).long(), r"one whole number a step, shape \(7,\), got int64 of shape \(3,\); .*-1"),
         (torch.zeros(7), "one whole number a step"),
         (torch.tensor([0, 0, 3, 0, 0, 0, 0]), r"must lie in 0\.\.2, .* got 3 at step 2"),
+    ):
+        with pytest.raises(DataError, match=message):
+            posterior.given(known)
+    for known, message in (
+        ({7: 0}, r"whole numbers for steps 0\.\.6 \(over all sequences\), got 7"),
+        ({-1: 0}, "got -1; write {2: 0} for state 0 at step 2"),
+        ({1: 0, 2: 0.0}, r"got \(2, 0\.0\)"),
+        ({2: -1}, "a number from 0 on, got -1 at step 2"),
+        ({2: 3}, r"must lie in 0\.\.2, .* got 3 at step 2"),
     ):
         with pytest.raises(DataError, match=message):
             posterior.given(known)

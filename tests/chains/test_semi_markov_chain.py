@@ -83,6 +83,60 @@ def test_evidence_is_the_sum_over_all_paths(form, seed):
     torch.testing.assert_close(found, chain.posterior(table).viterbi_log_prob, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("states", "seed"), [(2, 0), (2, 1), (3, 2)])
+def test_ranked_paths_and_entropy_are_those_of_all_paths(form, states, seed):
+    """The 12 best of each sequence in order, the most accurate possible one, and the entropy, of four and two steps."""
+    lengths = [4, 2]
+    chain = replace_lengths(random_chain(states=states, seed=seed, **FORMS[form]), lengths)
+    table = torch.randn(4, states, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
+    table[1, 0] = -torch.inf
+    index = np.array([0, 1, 2, 1, 3, 0])
+    posterior = chain.posterior(table, index)
+    paths, log_prob = posterior.k_best(12)
+    for n, (start, steps) in enumerate(zip([0, 4], lengths, strict=True)):
+        alone = replace_lengths(chain, [steps])
+        every = torch.tensor(list(itertools.product(range(states), repeat=steps)))
+        rows = table[torch.from_numpy(index)[start : start + steps]]
+        joint = alone.sequence_log_prob(every)[:, 0] + rows[torch.arange(steps), every].sum(1)
+        best, order = joint.sort(descending=True, stable=True)
+        possible = int((best > -torch.inf).sum())
+        count = min(12, possible)
+        torch.testing.assert_close(log_prob[:count, n], best[:count], rtol=1e-11, atol=1e-11)
+        assert torch.equal(paths[:count, start : start + steps], every[order[:count]])
+        assert (paths[count:, start : start + steps] == -1).all() and torch.isneginf(log_prob[count:, n]).all()
+        share = joint.softmax(0)
+        entropy = torch.special.entr(share).sum()
+        torch.testing.assert_close(posterior.entropy[n], entropy, rtol=1e-10, atol=1e-11)
+        smoothed = torch.nn.functional.one_hot(every, states).to(DOUBLE).mul(share[:, None, None]).sum(0)
+        right = torch.where(share > 0, smoothed[torch.arange(steps), every].sum(1), -torch.inf)
+        assert torch.equal(posterior.most_accurate[start : start + steps], every[right.argmax()])
+
+
+def replace_lengths(chain: SemiMarkovChain, lengths: list[int]) -> SemiMarkovChain:
+    """The same law of other sequences, unweighted."""
+    laws = chain.log_initial, chain.log_transition, chain.log_duration, chain.log_stay, chain.log_leave
+    return SemiMarkovChain.of_logarithms(laws, chain.in_progress, torch.tensor(lengths), None)
+
+
+def test_draws_are_ranked_each_by_itself():
+    chain = random_chain(draws=2, in_progress=True)
+    table = torch.randn(2, 10, 2, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
+    posterior = chain.posterior(table)
+    paths, log_prob = posterior.k_best(2)
+    assert paths.shape == (2, 2, 10) and log_prob.shape == (2, 2, 3)
+    torch.testing.assert_close(paths[:, 0], posterior.viterbi)
+    torch.testing.assert_close(log_prob[:, 0], posterior.viterbi_log_prob, rtol=1e-11, atol=1e-11)
+
+
+def test_too_many_ages_to_rank():
+    even, swap = torch.full((2,), 0.5, dtype=DOUBLE), torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=DOUBLE)
+    durations = torch.full((2, 5000), 1 / 5000, dtype=DOUBLE)
+    posterior = SemiMarkovChain(even, swap, durations, 10).posterior(torch.zeros(10, 2, dtype=DOUBLE))
+    with pytest.raises(ModelError, match="moves between ages .* got 2 states of 5000 ages over 10 rows; use sample"):
+        posterior.k_best(2)
+
+
 def test_geometric_durations_are_a_markov_chain():
     generator = np.random.default_rng(0)
     matrix = torch.tensor(generator.dirichlet(np.ones(3), 3))
@@ -198,9 +252,6 @@ def test_segments_of_the_best_path():
     assert fixed.viterbi[:4].tolist() == [0] * 4
     with pytest.raises(ModelError, match="must be of one path"):
         found.segments(found.sample(2, seed=0))
-    for question in (lambda: found.most_accurate, lambda: found.k_best(2)):
-        with pytest.raises(ModelError, match="must be asked of a Markov chain"):
-            question()
     with pytest.raises(DataError, match="probability zero at step 4"):
         _ = found.given(torch.tensor([0] * 5 + [-1] * 5)).viterbi  # five steps, where four is the most
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from probseq import MarkovChain
 from probseq.chains import SemiMarkovChain, StatePosterior
 from probseq.chains.digits import Digit
-from probseq.errors import ModelError
 
 # Sums of at most 3^7 positive terms, each a product of a dozen factors.
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -136,8 +135,3 @@ def test_draws_are_leading_dims_and_parts_answer_for_themselves():
 
 def _changes(pairs: Tensor) -> Tensor:
     return pairs.sum((-2, -1)) - pairs.diagonal(dim1=-2, dim2=-1).sum(-1)
-
-
-def test_durations_have_no_exact_entropy():
-    with pytest.raises(ModelError, match="use step_entropy"):
-        _ = written(0, False, False, durations=True).posterior.entropy

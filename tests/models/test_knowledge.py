@@ -13,7 +13,14 @@ import torch
 from scipy import optimize, stats
 
 from probseq import HMM, DataError, ModelError, Sequences, families, marginalize
-from probseq.chains import FixedTransitions, StationaryInitial
+from probseq.chains import (
+    FixedTransitions,
+    ForbiddenTransitions,
+    Geometric,
+    LeftRightTransitions,
+    SemiMarkovTransitions,
+    StationaryInitial,
+)
 from probseq.inference import Fit, em, svi
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
@@ -247,6 +254,22 @@ def test_fixed_parameters_give_the_constrained_maximum(name):
         "a row and a rate": 2,
         "first": 1,
     }.get(name, 0)
+
+
+@pytest.mark.parametrize(
+    ("law", "states", "matrix", "free"),
+    [
+        (ForbiddenTransitions(((0, 2),)), 3, [[NAN, NAN, 0.0], [NAN] * 3, [NAN] * 3], 5),
+        (ForbiddenTransitions(((0, 2),)), 3, [[0.5, NAN, 0.0], [NAN] * 3, [NAN] * 3], 4),
+        (ForbiddenTransitions(((0, 2),)), 3, [[0.5, NAN, NAN], [0.2, 0.3, 0.5], [NAN] * 3], 2),
+        (LeftRightTransitions(), 2, [[NAN, NAN], [0.0, 1.0]], 1),
+        (SemiMarkovTransitions(Geometric()), 3, [[0.0, NAN, NAN], [0.5, 0.0, 0.5], [NAN, NAN, NAN]], 2 + 3),
+    ],
+)
+def test_to_give_what_cannot_be_otherwise_takes_no_parameter_away(law, states, matrix, free):
+    """Zeros that the structure has already: the numbers of moves that are left to learn, by hand."""
+    model = HMM(states, families.Poisson(), transition=law, fixed={"transition": matrix})
+    assert model.n_parameters() == (states - 1) + states + free
 
 
 def test_a_fixed_scale_and_a_stationary_first_state():

@@ -1,0 +1,57 @@
+"""`probseq fit --label --weight`: what is known of the states, and what each sequence counts."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from probseq import HMM, Fit, Sequences, em, families
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> Path:
+    """Two sequences, of which the first counts twice; every third state is known."""
+    rng = np.random.default_rng(1)
+    state = rng.integers(2, size=60)
+    frame = pd.DataFrame({"site": np.repeat(["a", "b"], 30), "events": rng.poisson(np.where(state == 1, 9.0, 1.0))})
+    frame["weight"], frame["regime"] = np.repeat([2.0, 1.0], 30), pd.array(state, dtype="Int64")
+    frame.loc[frame.index % 3 > 0, "regime"] = pd.NA
+    frame.to_csv(tmp_path / "events.csv", index=False)
+    return tmp_path / "events.csv"
+
+
+OPTIONS = ("--column", "events", "--group", "site", "--states", "2", "--family", "poisson", "--restarts", "1")
+
+
+def test_labels_and_weights_are_those_of_python(run: Callable, counts: Path, tmp_path: Path) -> None:
+    known = ("--label", "regime", "--weight", "weight")
+    done = run("fit", counts, *OPTIONS, *known, "--out", tmp_path / "fit", "--json")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    series = Sequences.from_csv(counts, "events", group="site", weight="weight", label="regime")
+    assert series.labels is not None and series.weights is not None
+    expected = em(HMM(2, families.Poisson()), series, restarts=1)
+    assert found["log_likelihood"] == pytest.approx(expected.log_likelihood, abs=1e-9)
+    torch.testing.assert_close(Fit.load(tmp_path / "fit").parameters, expected.parameters)
+    plain = json.loads(run("fit", counts, *OPTIONS, "--json").out)
+    assert found["log_likelihood"] < plain["log_likelihood"] - 10
+    # other files have no such columns, and are decoded by what is seen in them
+    alone = tmp_path / "alone.csv"
+    pd.read_csv(counts)[["site", "events"]].to_csv(alone, index=False)
+    decoded = pd.read_csv(io.StringIO(run("decode", tmp_path / "fit", alone).out))
+    free = Sequences.from_csv(alone, "events", group="site")
+    assert decoded["state"].tolist() == expected.decode(free)["state"].tolist()
+
+
+def test_columns_that_cannot_be(run: Callable, counts: Path, tmp_path: Path) -> None:
+    refused = run("fit", counts, *OPTIONS, "--label", "state")
+    assert refused.code == 2 and "state" in refused.err and "regime" in refused.err
+    genome = tmp_path / "genome.fa"
+    genome.write_text(">one\nACGTACGT\n")
+    refused = run("fit", genome, "--states", "1", "--family", "categorical", "--weight", "weight")
+    assert refused.code == 2 and "must be read without columns, got 'weight'" in refused.err
