@@ -10,7 +10,7 @@ import typer
 from probseq import __version__
 
 app = typer.Typer(
-    help="Hidden Markov models of sequences: fit, decode, forecast, simulate, report.",
+    help="Hidden Markov models of sequences: fit, select, decode, forecast, simulate, report.",
     no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,6 +25,16 @@ class Method(StrEnum):
     svi = "svi"
     nuts = "nuts"
     gibbs = "gibbs"
+
+
+class Criterion(StrEnum):
+    """What the best number of states has least of."""
+
+    bic = "bic"
+    aic = "aic"
+    aicc = "aicc"
+    hqic = "hqic"
+    icl = "icl"
 
 
 Data = Annotated[Path, typer.Argument(metavar="FILE", help="CSV table with a header, or FASTA (.fa, .fasta, .gz).")]
@@ -52,6 +62,7 @@ Seasons = Annotated[
 ]
 Covariates = Annotated[str, typer.Option(metavar="NAMES", help="Columns that moves depend on, comma separated.")]
 Stationary = Annotated[bool, typer.Option("--stationary", help="Start in the chain's stationary law.")]
+Restarts = Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")]
 Priors = Annotated[bool, typer.Option("--priors", help="Weakly informative priors, so that no state collapses.")]
 FillGaps = Annotated[bool, typer.Option("--fill-gaps", help="Insert the steps that the calendar misses.")]
 
@@ -61,7 +72,7 @@ def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Hidden Markov models of sequences: fit, decode, forecast, simulate, report."""
+    """Hidden Markov models of sequences: fit, select, decode, forecast, simulate, report."""
     if version:
         print(f"probseq {__version__}")
     elif context.invoked_subcommand is None:
@@ -120,6 +131,37 @@ def fit(
         states, family, stationary, method.value, restarts, seed, priors, design, chains, draws, tune, label, weight
     )
     return fitting.run(file, source, search, out, as_json)
+
+
+@app.command()
+def select(
+    file: Data,
+    states: Annotated[str, typer.Option(metavar="K1:K2", help="Hidden states to compare.")],
+    family: FamilyName,
+    column: Columns = None,
+    time: Time = None,
+    group: Group = None,
+    season: Seasons = None,
+    covariates: Covariates = "",
+    stationary: Stationary = False,
+    criterion: Annotated[
+        Criterion, typer.Option(metavar="bic|aic|aicc|hqic|icl", help="What the best has least of.")
+    ] = Criterion.bic,
+    restarts: Restarts = 10,
+    seed: Seed = 0,
+    priors: Priors = False,
+    fill_gaps: FillGaps = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="CSV", help="File to write the table to.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compare numbers of hidden states by information criteria; a table with the best one marked."""
+    from probseq.cli import fitting, selecting
+    from probseq.cli.source import Source
+
+    design = fitting.parse_design(covariates, season or [])
+    source = Source(tuple(column or ()), time, group, fill_gaps, covariates=design.covariates)
+    search = fitting.Search(states, family, stationary, "em", restarts, seed, priors, design, criterion=criterion.value)
+    return selecting.run(file, source, search, out, as_json)
 
 
 @app.command()
@@ -215,7 +257,7 @@ def segment(
     training: Annotated[
         Path | None, typer.Option(metavar="FASTA", help="What the labels are of and the fit is to, if another genome.")
     ] = None,
-    restarts: Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")] = 5,
+    restarts: Restarts = 5,
     seed: Seed = 0,
     fit_bases: Annotated[
         int, typer.Option(metavar="N", min=0, help="Bases to fit to, spread over a longer genome; 0 is all.")

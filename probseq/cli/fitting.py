@@ -44,6 +44,7 @@ class Search:
         tune: draws of the warm-up of each chain.
         label: column of states that are known, -1 or empty where not.
         weight: column of how often each sequence counts.
+        criterion: what the best of a range has least of; one of `inference.criteria.CRITERIA`.
     """
 
     states: str
@@ -59,6 +60,7 @@ class Search:
     tune: int | None = None
     label: str | None = None
     weight: str | None = None
+    criterion: str = "bic"
 
     def __post_init__(self) -> None:
         """Refuse options that the method has no use for."""
@@ -95,11 +97,20 @@ class Search:
         moves = LogitTransitions(self.design) if self.design else FreeTransitions()
         return [HMM(k, family, initial=initial, transition=moves) for k in parse_states(self.states)]
 
+    def read(self, file: Path, source: Source) -> Sequences:
+        """The series of a file, as the family wants it."""
+        symbols = self.family == "categorical"
+        if is_fasta(file) and not symbols:
+            raise ModelError(f"DNA must have the categorical family, got {self.family}; use --family categorical.")
+        series = source.read(file, symbols=symbols, label=self.label, weight=self.weight)
+        check_states(parse_states(self.states)[-1], series)
+        return series
+
     def run(self, series: Sequences) -> Selection:
         """Fit them all."""
         asked = {"chains": self.chains, "draws": self.draws, "tune": self.tune}
         options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        options |= {"seed": self.seed, "progress": sys.stderr.isatty()}
+        options |= {"seed": self.seed, "progress": sys.stderr.isatty(), "criterion": self.criterion}
         if not self.sampler:
             options["restarts"] = self.starts
         if self.method == "em":
@@ -118,11 +129,7 @@ def run(file: Path, source: Source, search: Search, out: Path | None, as_json: b
     models = search.models()
     if out is not None:
         check_writable(out, directory=True)
-    symbols = search.family == "categorical"
-    if is_fasta(file) and not symbols:
-        raise ModelError(f"DNA must have the categorical family, got {search.family}; use --family categorical.")
-    series = source.read(file, symbols=symbols, label=search.label, weight=search.weight)
-    check_states(models[-1].states, series)
+    series = search.read(file, source)
     selection = search.run(series)
     fit = by_one_name(selection.best) if search.sampler else selection.best
     records = candidate_records(selection) if search.ranged else ()

@@ -161,7 +161,9 @@ def compare(fits: Mapping[str, Fit], series: Sequences | None = None, *, method:
                 f"compare must be given fits that score the same steps of the same data, got {len(steps[0])} steps of "
                 f"'{first}' and {len(steps[1])} of '{name}'; fit both to one series."
             )
-    table = rank(found, method=method)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The inplace keyword", DeprecationWarning)  # of pandas 3, in arviz-stats 0.8
+        table = rank(found, method=method)
     table["pareto_k_max"] = [float(found[str(name)].pareto_k.max()) for name in table.index]
     table["pareto_k_bad"] = [_too_large(found[str(name)]).size for name in table.index]
     return table
