@@ -117,10 +117,15 @@ def estimate(fit: Fit, series: Sequences | None = None) -> tuple[Estimate, Tenso
     forward recursion: O(T K^2) steps, all P columns at once.
 
     Raises:
-        FitError: the information is not positive definite; the message names the direction.
+        FitError: the information is not positive definite (the message names the direction), or the priors are lost.
     """
     series = fit.data(series)
     model, priors = fit.model, fit.with_priors
+    if priors and not fit.knows_priors:
+        raise FitError(
+            "A maximum a posteriori must know its priors, got a fit that was saved without them; fit again, and ask "
+            "before it is saved."
+        )
     declared = declared_by(model, fit.parameters)
     parameters = without_edges(model, fit.parameters, declared, series, priors)
     coordinates = model.coordinates(parameters)

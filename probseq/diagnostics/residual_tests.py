@@ -41,9 +41,9 @@ def residual_tests(
             "forecast_residuals or ordinary_residuals."
         )
     group = sequence if sequence is not None else residuals.attrs.get("sequence")
-    parts = [np.ones(len(residuals), dtype=bool)]
+    parts = [np.arange(len(residuals))]
     if group is not None:
-        parts = [(residuals[group] == name).to_numpy() for name in residuals[group].unique()]
+        parts = list(residuals.groupby(group, sort=False).indices.values())
     rows = []
     for name in names:
         uniform, normal = (residuals[kind + str(name)[7:]].to_numpy(float) for kind in ("uniform", "normal"))

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from probseq.chains.state_posterior import StatePosterior
 from probseq.diagnostics.program_tails import program_tails
-from probseq.diagnostics.tails import Tails, average, family_tails
+from probseq.diagnostics.tails import Tails, family_tails
 from probseq.errors import ModelError
 from probseq.families.marginals import marginal
 from probseq.inference.fit import Fit
@@ -74,7 +74,7 @@ def forecast_residuals(fit: Fit, series: Sequences | None = None, *, seed: int =
 
 
 def _residuals(fit: Fit, series: Sequences, side: str, seed: int) -> pd.DataFrame:
-    found: dict[str, list[Tails]] = {}
+    found: dict[str, Tails] = {}
     known: dict[str, np.ndarray] = {}
     for number in range(fit.n_draws):
         parameters = draw_of(fit.draws, number) if fit.n_draws > 1 else fit.parameters
@@ -83,11 +83,12 @@ def _residuals(fit: Fit, series: Sequences, side: str, seed: int) -> pd.DataFram
         else:
             parts = program_tails(fit.model, parameters, series, side)
         for name, tails, seen in parts:
-            found.setdefault(name, []).append(tails)
+            share = tails.scaled(1.0 / fit.n_draws)
+            found[name] = found[name].plus(share) if name in found else share
             known[name] = seen
     names, generator, columns = list(found), np.random.default_rng(seed), {}
     for name in names:
-        for quantity, values in _quantities(average(found[name]), known[name], generator).items():
+        for quantity, values in _quantities(found[name], known[name], generator).items():
             columns[quantity if len(names) == 1 else f"{quantity}_{name}"] = values
     frame = series.to_frame(columns)
     if series.count > 1:

@@ -121,11 +121,19 @@ def sandwich_errors(fit: Fit, series: Sequences | None = None, *, per: str | Non
         series: the data.
         per: "sequence" adds up the scores of each sequence, which are independent; "step" takes the score of each
             observation given those before it, d log p(x_t | x_<t) / du, martingale differences under the model. By
-            default sequences where there are at least two for each coordinate, else steps.
+            default sequences where there are at least two for each coordinate and no lags, else steps.
         lags: of Newey & West (1987): how many steps apart scores of one sequence may still be correlated.
+
+    Raises:
+        FitError: the objective does not curve down in every direction, or lags of scores by sequence.
     """
     found, information = estimate(fit, series)
-    unit = per if per is not None else _unit(found)
+    unit = per if per is not None else "step" if lags else _unit(found)
+    if lags and unit == "sequence":
+        raise FitError(
+            f"lags must be of scores by step, got {lags} by sequence, which are independent; give "
+            "per='step', or no lags."
+        )
     rows = scores(found, unit)
     inverse = torch.linalg.inv(information)
     covariance = inverse @ robust_information(rows, lags) @ inverse

@@ -45,11 +45,14 @@ class Tails:
         """Rows (T, K) out of those (R, K) of a table."""
         return Tails(self.less[index], self.equal[index], self.more[index])
 
+    def scaled(self, share: float) -> Tails:
+        """All probabilities times a share."""
+        return Tails(*(part + math.log(share) for part in (self.less, self.equal, self.more)))
 
-def average(laws: list[Tails]) -> Tails:
-    """The even mixture of several."""
-    stacked = (torch.stack([getattr(law, name) for law in laws]) for name in ("less", "equal", "more"))
-    return Tails(*(part.logsumexp(0) - math.log(len(laws)) for part in stacked))
+    def plus(self, other: Tails) -> Tails:
+        """The sums of the probabilities of two, so that a mixture of many laws need not hold them all."""
+        pairs = ((self.less, other.less), (self.equal, other.equal), (self.more, other.more))
+        return Tails(*(torch.logaddexp(one, two) for one, two in pairs))
 
 
 def family_tails(family: Family, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tails:

@@ -54,7 +54,7 @@ def arviz_tree(fit: Fit, series: Sequences, prior: int, predictive: int | None, 
             groups["log_likelihood"] = writer.steps(_by_chain(pointwise, chains), kept, scored_steps(fit.model, series))
         replicas = _by_chain(replicate(fit.model, some, series, seed), chains)
         groups["posterior_predictive"] = writer.steps(writer.as_observed(replicas), kept)
-    if prior and _has_priors(fit):
+    if prior and fit.knows_priors:
         drawn = prior_draws(fit.model, series, prior, seed + 1)
         groups["prior"] = writer.parameters(_by_chain(drawn, 1))
         replicas = _by_chain(replicate(fit.model, drawn, series, seed + 2), 1)
@@ -186,13 +186,6 @@ def _pointwise(fit: Fit, draws: dict[str, Tensor], series: Sequences) -> dict[st
         name = sites[0] if len(sites) == 1 else "step"
     found = per_draw(replace(fit, draws=draws), series, "leave_one_out_log_prob")
     return {name: found[:, scored_steps(model, series)]}
-
-
-def _has_priors(fit: Fit) -> bool:
-    """Whether the fit knows the priors that it was made with; one that was loaded does not."""
-    if not fit.with_priors or isinstance(fit.model, ProgramModel):
-        return fit.with_priors
-    return set(fit.model.emission_parameters(fit.parameters)) <= set(fit.model.priors)
 
 
 def _observed(

@@ -112,6 +112,13 @@ class Fit:
         """S."""
         return int(next(iter(self.draws.values())).shape[0]) if self.draws else 1
 
+    @property
+    def knows_priors(self) -> bool:
+        """Whether the priors that it was made with are at hand: one saved with priors of no known law lacks them."""
+        if not self.with_priors or isinstance(self.model, ProgramModel):
+            return self.with_priors
+        return set(self.model.emission_parameters(self.parameters)) <= set(self.model.priors)
+
     # ---- the SequenceModel protocol --------------------------------------------------------------------------------
 
     def log_prob(self, series: Sequences) -> Tensor:

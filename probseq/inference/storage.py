@@ -14,6 +14,7 @@ from torch import Tensor
 from probseq import families
 from probseq.errors import DataError, ModelError
 from probseq.inference.descriptions import describe, rebuild
+from probseq.inference.prior_laws import describe_priors, rebuild_priors
 from probseq.io.saving import first_line, save_pair
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
@@ -157,7 +158,7 @@ def _describe(model: HMM | ProgramModel) -> dict[str, Any]:
         "initial": describe(model.initial),
         "transition": describe(model.transition),
         "fixed": {name: value.tolist() for name, value in model.fixed.items()},
-        "priors": {name: str(prior) for name, prior in model.priors.items()},  # to read; scoring needs none
+        "priors": describe_priors(model.priors),
     }
 
 
@@ -175,6 +176,7 @@ def _model(description: dict[str, Any], program: Any) -> HMM | ProgramModel:
         emission=families.from_json(description["emission"]),
         initial=rebuild(description["initial"]),
         transition=rebuild(description["transition"]),
+        priors=rebuild_priors(description.get("priors", {})),
         fixed={name: _numbers(value) for name, value in description.get("fixed", {}).items()},
     )
 

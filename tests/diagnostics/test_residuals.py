@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from scipy import special, stats
 from probseq import HMM, Fit, MarkovChain, Sequences, families
 from probseq.diagnostics import forecast_residuals, ordinary_residuals, residual_tests
 from probseq.diagnostics.residual_tests import anderson_darling, ljung_box
+from probseq.diagnostics.tails import Tails
 from probseq.errors import DataError, ModelError
 from probseq.families import Family
 from probseq.inference.fit import as_draws
@@ -214,6 +216,28 @@ def test_draws_are_averaged() -> None:
     np.testing.assert_allclose(found["upper"], (alone[0]["upper"] + alone[1]["upper"]) / 2, rtol=1e-12)
 
 
+def test_laws_of_draws_are_added_up_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of draws of thousands of steps would be gigabytes."""
+    made: list[weakref.ref[Tails]] = []
+    alive: list[int] = []
+    mixed = Tails.mixed
+
+    def noted(law: Tails, log_weights: torch.Tensor) -> Tails:
+        alive.append(sum(one() is not None for one in made))
+        found = mixed(law, log_weights)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Tails, "mixed", noted)
+    family, parameters = CASES["poisson"]
+    draws = {name: value.expand(20, *value.shape) for name, value in (MOVES | parameters).items()}
+    series = Sequences.from_arrays([VALUES["poisson"]])
+    found = forecast_residuals(fitted(HMM(2, family), parameters, draws), series)
+    assert len(alive) == 20 and max(alive) <= 2
+    alone = forecast_residuals(fitted(HMM(2, family), parameters), series)
+    np.testing.assert_allclose(found["upper"], alone["upper"], rtol=1e-12)
+
+
 def test_a_law_without_a_cumulative_distribution() -> None:
     fit = fitted(HMM(2, families.Multinomial(6)), numbers(probabilities=[[0.5, 0.5], [0.1, 0.9]]))
     with pytest.raises(ModelError, match="columns have a law of their own, got multinomial"):
@@ -299,6 +323,21 @@ def test_ljung_box_by_hand() -> None:
     assert statistic == pytest.approx(5.84, abs=1e-12) and p_value == pytest.approx(np.exp(-2.92), abs=1e-12)
     split, _ = ljung_box([np.array([1.0, -1.0]), np.array([2.0, -2.0])], 1)  # products -1 and -4 over two pairs
     assert split == pytest.approx(24 * 0.25 / 2)
+
+
+def test_thousands_of_sequences_are_told_apart() -> None:
+    """No pair crosses from one to the next."""
+    rng = np.random.default_rng(0)
+    steps, count = 20_000, 4_000
+    frame = pd.DataFrame({"uniform": rng.random(steps), "sequence": rng.permutation(count).repeat(steps // count)})
+    frame["normal"] = stats.norm.ppf(frame["uniform"])
+    frame.attrs["sequence"] = "sequence"
+    table = residual_tests(frame, lags=(1,))
+    parts = frame["normal"].to_numpy().reshape(count, -1)
+    row = table[(table["test"] == "Ljung-Box") & (table["of"] == "normal")].iloc[0]
+    centred = parts - parts.mean()
+    r = (centred[:, 1:] * centred[:, :-1]).sum() / np.square(centred).sum()
+    assert row["statistic"] == pytest.approx(steps * (steps + 2) * r**2 / (4 * count), rel=1e-9)
 
 
 def test_anderson_darling_table() -> None:

@@ -85,6 +85,16 @@ def test_scores_by_sequence_are_those_of_clusters():
     assert float(by_step.standard_error[-1]) == pytest.approx(float(expected.sqrt()) / 12, rel=1e-10)
 
 
+def test_lags_take_scores_by_step_however_many_sequences():
+    """By default many sequences are clusters, between which lags would say nothing."""
+    series = Sequences.from_arrays([COUNTS[3 * n : 3 * n + 3] for n in range(4)])
+    fit = em(HMM(1, families.Poisson()), series)
+    assert sandwich_errors(fit).kind == "sandwich of scores by sequence"
+    lagged, by_step = sandwich_errors(fit, lags=2), sandwich_errors(fit, per="step", lags=2)
+    assert lagged.kind == "sandwich of scores by step, 2 lags"
+    assert torch.equal(lagged.standard_error[2:], by_step.standard_error[2:])
+
+
 def test_a_weight_counts_a_sequence_as_often():
     lengths = torch.full((4,), 3)
     twice = Sequences(torch.cat([COUNTS, COUNTS[:3]]), torch.full((5,), 3))
@@ -275,7 +285,14 @@ def test_sites_that_depend_on_no_state_have_no_scores():
         sandwich_errors(fit)
 
 
-@pytest.mark.parametrize("options, message", [({"per": "day"}, "per must be"), ({"lags": -1}, "lags must be")])
+REFUSED = [
+    ({"per": "day"}, "per must be"),
+    ({"lags": -1}, "lags must be"),
+    ({"per": "sequence", "lags": 2}, "lags must be of scores by step, got 2 by sequence"),
+]
+
+
+@pytest.mark.parametrize("options, message", REFUSED)
 def test_refusals(options, message):
     fit = em(HMM(1, families.Poisson()), constant(COUNTS))
     with pytest.raises(FitError, match=message):

@@ -316,6 +316,7 @@ def test_fewer_draws_and_the_seed(fit: Fit) -> None:
 
 
 def test_a_fit_that_was_loaded(fit: Fit, tmp_path: Path) -> None:
-    """It has its data from the caller, and no priors."""
-    found = Fit.load(fit.save(tmp_path / "fit")).to_arviz(fit.data(), predictive_draws=8)
-    assert "prior" not in found.children and "sample_stats" in found.children
+    """It has its data from the caller, and its priors with it."""
+    found = Fit.load(fit.save(tmp_path / "fit")).to_arviz(fit.data(), prior_draws=3, predictive_draws=8, seed=4)
+    own = fit.to_arviz(prior_draws=3, predictive_draws=8, seed=4)
+    assert found.prior.equals(own.prior) and "sample_stats" in found.children

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyro.distributions as dist
 import pytest
 import torch
 
 import probseq
-from probseq import HMM, DataError, Fit, FitError, ModelError, Sequences, em, families, svi
+from probseq import HMM, DataError, Fit, FitError, ModelError, Sequences, em, families, standard_errors, svi
 from probseq.chains import FixedInitial, ForbiddenTransitions, LeftRightTransitions, StationaryInitial
 
 SCORES = """
@@ -115,10 +117,39 @@ def test_structures_come_back(tmp_path, poisson, model):
     assert loaded.n_parameters == fit.n_parameters and loaded.bic == fit.bic
 
 
+def test_every_prior_comes_back(case, tmp_path):
+    """To the rounding of priors that were told in single precision."""
+    fit = quick(case)
+    bound = replace(fit, model=case.model.bind(case.series, with_priors=True), with_priors=True)
+    loaded = Fit.load(bound.save(tmp_path / "fit"))
+    assert loaded.knows_priors and set(loaded.model.priors) == set(bound.model.priors)
+    own, found = (one.model.log_prior(fit.parameters, case.series) for one in (bound, loaded))
+    assert float(found) == pytest.approx(float(own), rel=1e-6, abs=1e-6)
+
+
+def test_a_loaded_posterior_mode_has_the_errors_that_it_had(tmp_path, poisson):
+    """A prior of the user's own is as much part of the objective as the data."""
+    prior = dist.Gamma(torch.tensor(400.0).double(), torch.tensor(100.0).double())
+    fit = em(HMM(2, families.Poisson(), priors={"rate": prior}), poisson.series, priors=True, restarts=1)
+    loaded = Fit.load(fit.save(tmp_path / "fit"))
+    own, found = standard_errors(fit).table, standard_errors(loaded, poisson.series).table
+    pd.testing.assert_frame_equal(found, own, rtol=1e-9)
+
+
+def test_priors_that_no_file_can_hold_are_missed(tmp_path, poisson):
+    """A law that torch has no arguments of is written as text, and nothing is computed from others in its place."""
+    base = dist.Gamma(torch.tensor(2.0).double(), torch.tensor(0.5).double())
+    prior = dist.TransformedDistribution(base, [dist.transforms.AffineTransform(1.0, 1.0)])
+    fit = em(HMM(1, families.Poisson()), poisson.series, priors=True, restarts=1)
+    odd = replace(fit, model=replace(fit.model, priors={"rate": prior}))
+    loaded = Fit.load(odd.save(tmp_path / "fit"))
+    assert odd.knows_priors and not loaded.knows_priors
+    with pytest.raises(FitError, match="must know its priors, got a fit that was saved without"):
+        standard_errors(loaded, poisson.series)
+
+
 def test_a_failed_start_has_no_number_and_comes_back_as_none(tmp_path, poisson):
     """JSON has no NaN."""
-    from dataclasses import replace
-
     from probseq.inference import Attempt
 
     fit = replace(quick(poisson), attempts=(Attempt(0, float("nan"), 1, "collapsed"),))
