@@ -57,9 +57,9 @@ def predictive_check(
         seed: of the simulation.
 
     Returns:
-        one row a statistic: `observed`, the replicates' `q0.05`, `q0.5` and `q0.95`, the posterior predictive
-        `p_value`, and whether the observed value lies `inside` the band of 90%. Of ten statistics one lies outside
-        even under the right model.
+        one row a statistic that the data or a replicate has: `observed`, the replicates' `q0.05`, `q0.5` and `q0.95`,
+        the posterior predictive `p_value`, and whether the observed value lies `inside` the band of 90%. Of ten
+        statistics one lies outside even under the right model.
 
     Raises:
         DataError: fewer than 20 replicates.
@@ -82,7 +82,7 @@ def predictive_check(
     above = ((drawn > observed) + 0.5 * (drawn == observed)).where(known)
     table["p_value"] = above.sum().where(observed.notna()) / known.sum().where(known.any())
     table["inside"] = observed.between(table["q0.05"], table["q0.95"])
-    return table.rename_axis("statistic")
+    return table[observed.notna() | known.any()].rename_axis("statistic")
 
 
 def _evaluated(statistics: Mapping[str, Statistic], values: np.ndarray) -> dict[str, float]:

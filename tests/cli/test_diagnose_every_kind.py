@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probseq.report.diagnosis import objections
+
 CASES: dict[str, tuple[str, ...]] = {
     "two sequences": (
         "--column",
@@ -68,6 +70,15 @@ def test_every_section_has_an_answer(name: str, run: Callable, table: Path, tmp_
     assert len(checks) >= 4 and all(row["q0.05"] is not None for row in checks if row["observed"] is not None)
     assert "look" not in found["checks"]["verdict"] and (tmp_path / "page.html").exists()
     assert run("diagnose", tmp_path / "fit", table, "--replicates", "20").code == 0
+
+
+def test_a_dozen_tests_object_together() -> None:
+    """At 5% each, four of ten right models with eleven independent tests would be objected to."""
+    rng = np.random.default_rng(0)
+    frames = [pd.DataFrame({"test": "T", "of": range(11), "p_value": rng.random(11)}) for _ in range(1000)]
+    assert np.mean([bool(objections(one)) for one in frames]) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+    wrong = pd.DataFrame({"test": "Ljung-Box", "of": "normal", "p_value": [0.04, 1e-4, 1e-6, np.nan]})
+    assert objections(wrong) == ["Ljung-Box of normal"]
 
 
 def test_dna(run: Callable, tmp_path: Path) -> None:

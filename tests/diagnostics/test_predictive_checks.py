@@ -73,14 +73,20 @@ def test_a_program_of_two_sites_is_refused() -> None:
         replicates(fit, series)
 
 
+NOWHERE = {"dwell of a state that nobody visits": lambda y: np.nan}
+
+
 def test_bands_and_p_values() -> None:
-    """The mean of independent normal steps is normal itself; a constant is a tie at every replicate; names nest."""
+    """The mean of independent normal steps is normal itself; a constant is a tie at every replicate; names nest.
+
+    What neither the data nor a replicate has is no statistic, inside or outside.
+    """
     parameters = numbers(loc=[1.0, 1.0], scale=[2.0, 2.0])
     series = Sequences.from_arrays([np.full(25, 1.4)])
     table = predictive_check(
         fitted(GAUSSIAN, parameters),
         series,
-        {"mean": np.mean, "constant": lambda y: 3.0, "end": lambda y: {"first": y[0], "last": y[-1]}},
+        {"mean": np.mean, "constant": lambda y: 3.0, "end": lambda y: {"first": y[0], "last": y[-1]}} | NOWHERE,
         replicates=2000,
         seed=1,
     )
