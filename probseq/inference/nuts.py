@@ -26,7 +26,7 @@ from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
 from probseq.sequences import Sequences
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds of sampling from which chains run in processes of their own, two at a time."""
 
 STATISTICS = {
