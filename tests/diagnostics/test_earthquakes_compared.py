@@ -74,5 +74,7 @@ def test_the_future_by_weights_is_the_future_by_fits() -> None:
     spent, few[0] = few[0], 0
     exact = leave_future_out_exact(fit, series, first=60)
     assert (spent, few[0]) == (found.fits, 47) and found.fits < 15
-    np.testing.assert_allclose(found.table["elpd"], exact.table["elpd"], atol=0.15)
+    # an exact term of the most surprising year varies by 0.11 from seed to seed, a weighted one by 0.14: three of both
+    np.testing.assert_allclose(found.table["elpd"], exact.table["elpd"], atol=0.55)
+    assert (found.table["elpd"] - exact.table["elpd"]).abs().median() < 0.03
     assert found.elpd == pytest.approx(exact.elpd, abs=0.7)  # 47 terms whose errors are about 0.1 each
