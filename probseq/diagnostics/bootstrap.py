@@ -222,6 +222,11 @@ def _repeat(
         raise FitError(f"replicates must be at least 2, got {replicates}; 200 give standard errors, 1000 intervals.")
     if fit.n_draws > 1:
         raise FitError(f"A bootstrap must be of a point fit, got draws of {fit.method}; they are the answer already.")
+    if fit.with_priors and not fit.knows_priors:
+        raise FitError(
+            "A bootstrap of a maximum a posteriori must know its priors, got a saved fit whose own could not be "
+            "written; fit again and take its bootstrap while it is in memory."
+        )
     began = time.perf_counter()
     lean = replace(fit, series=None)  # the data travel to the workers once
     refit = _Refit(lean, series, redraw, _lifted(fit), seed)

@@ -68,7 +68,8 @@ def leave_future_out(
     """Leave-future-out by Pareto-smoothed importance sampling, fitting again where that is needed.
 
     Args:
-        fit_function: fits a series; its fits must have draws of the parameters' posterior.
+        fit_function: fits a series; its fits must have draws of the parameters' posterior. Give its model priors of
+            its own: default ones are on the scale of the data, and each refit sees other data.
         series: as for `leave_future_out_exact`.
         first: L, the steps that are seen before the first stretch.
         horizon: M, the steps of a stretch.

@@ -176,13 +176,14 @@ class Diagnosis:
     def _left_out(self) -> Section:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said in the verdict
-            found: Any = diagnostics.loo(self.thinned, self.chapter.series)
-        large = int((np.asarray(found.pareto_k) > LARGE_K).sum())
+            found: Any = diagnostics.loo(self.chapter.fit, self.chapter.series)
+        limit = min(LARGE_K, float(found.good_k))  # few draws bear less
+        large = int((np.asarray(found.pareto_k) > limit).sum())
         verdict = f"Expected log predictive density of a left-out {self.chapter.words.step}, PSIS-LOO: "
         verdict += (
             f"{found.elpd:,.1f} nats in all (standard error {found.se:,.1f}), {found.p:.1f} effective parameters. "
         )
-        verdict += f"{large} Pareto k above {LARGE_K}." if large else f"Every Pareto k is below {LARGE_K}."
+        verdict += f"{large} Pareto k above {limit:.2g}." if large else f"Every Pareto k is below {limit:.2g}."
         table = pd.DataFrame(
             {"elpd": [found.elpd], "se": [found.se], "p": [found.p], "large k": [large]}, index=["loo"]
         )

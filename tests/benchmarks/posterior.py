@@ -6,23 +6,29 @@ Every contender samples the same posterior: the model's default priors, states s
 precision) or drawn (Gibbs), 4 chains of 500 + 1,000 draws on two processors. States are put in the order of their
 means, draw by draw; the number is the smallest bulk effective sample size (Vehtari et al. 2021) among all parameters
 and the log density, over seconds from the call to the draws. The first call compiles and is told apart; a second one
-in the same process does not. A package that is not installed is left out.
+in the same process does not. A package that is not installed is left out; each runs in a process of its own. Without
+arguments all are measured, and posterior.json and posterior.md written beside this file.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from probseq import HMM, Sequences, datasets, families, gibbs, nuts
 
+HERE = Path(__file__).parent
 CHAINS, TUNE, DRAWS = 4, 500, 1000
 
 Sampler = Callable[[int], dict[str, np.ndarray]]
@@ -153,31 +159,52 @@ def least_effective(draws: dict[str, np.ndarray], by: str) -> float:
     return float(np.min(found))
 
 
+def measure(name: str) -> list[dict[str, Any]]:
+    """One contender on every problem: a row each."""
+    package, make = CONTENDERS[name]
+    if importlib.util.find_spec(package) is None:
+        return []
+    rows = []
+    for problem in problems():
+        sample, seconds = make(problem), []
+        for seed in (1, 2):
+            began = time.perf_counter()
+            draws = sample(seed)
+            seconds.append(time.perf_counter() - began)
+        least = least_effective(draws, problem.by)
+        row = {"problem": problem.name, "sampler": name, "effective": round(least), "first_call": seconds[0]}
+        rows.append(row | {"next_call": seconds[1]})
+    return rows
+
+
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    """Effective draws a second, of the first call, which compiles, and of the next."""
+    lines = [
+        "| posterior | sampler | least effective draws of 4,000 | first call | next call | a second, first | next |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: row["problem"], reverse=True):
+        first, then = row["first_call"], row["next_call"]
+        cells = [row["problem"], row["sampler"], f"{row['effective']:,}", f"{first:.1f} s", f"{then:.2f} s"]
+        cells += [f"{row['effective'] / first:,.0f}", f"{row['effective'] / then:,.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
-    chosen = sys.argv[1:] or list(CONTENDERS)
-    for problem in problems():
-        rates: dict[str, float] = {}
-        for name in chosen:
-            package, make = CONTENDERS[name]
-            if importlib.util.find_spec(package) is None:
-                print(f"{problem.name:28} {name:16} is not installed")
-                continue
-            sample = make(problem)
-            seconds = []
-            for seed in (1, 2, 3):
-                began = time.perf_counter()
-                draws = sample(seed)
-                seconds.append(time.perf_counter() - began)
-            least, warm = least_effective(draws, problem.by), min(seconds[1:])
-            rates[name] = least / warm
-            print(
-                f"{problem.name:28} {name:16} {least:6.0f} effective in {warm:7.3f} s: {least / warm:9.0f} a second; "
-                f"first call {seconds[0]:6.2f} s, {least / seconds[0]:7.0f} a second"
-            )
-        for name in ("probseq gibbs", "probseq nuts"):
-            if {name, "NumPyro NUTS"} <= rates.keys():
-                print(f"{'':28} {name} / NumPyro  {rates[name] / rates['NumPyro NUTS']:.1f}")
+    if len(sys.argv) == 3 and sys.argv[1] == "--json":
+        print(json.dumps(measure(sys.argv[2])))
+        return
+    rows: list[dict[str, Any]] = []
+    for name in sys.argv[1:] or CONTENDERS:  # each in a process of its own
+        command = [sys.executable, "-m", "tests.benchmarks.posterior", "--json", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows += json.loads(done.stdout.splitlines()[-1])
+    print(as_markdown(rows))
+    if len(sys.argv) == 1:
+        (HERE / "posterior.json").write_text(json.dumps(rows, indent=1) + "\n")
+        (HERE / "posterior.md").write_text(as_markdown(rows))
 
 
 if __name__ == "__main__":
