@@ -59,6 +59,7 @@ def test_one_state_is_its_conjugate_posterior():
     assert float(lp[0, 7]) == pytest.approx(float(expected), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_two_states_agree_with_quadrature_and_with_pyro():
     """One unknown, the chance to stay of both states: means by adaptive quadrature, by nutpie and by Pyro's NUTS."""
     series = counts(40, 3)
