@@ -16,6 +16,14 @@ from probseq.errors import ProbseqError
 
 ERROR, INTERRUPTED = 2, 130
 
+OPTIONS = {
+    "fill_gaps=True inserts": "--fill-gaps inserts",
+    "priors=True": "--priors",
+    "pass symbols=True to read the texts as categories": "--family categorical reads the texts as categories",
+    "series.unlabelled()": "leave --label out",
+}
+"""What a remedy of the Python interface is called on the command line."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -55,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _as_options(text: str) -> str:
     """A remedy of the Python interface in the words of the command line."""
-    return text.replace("fill_gaps=True inserts", "--fill-gaps inserts").replace("priors=True", "--priors")
+    for python, option in OPTIONS.items():
+        text = text.replace(python, option)
+    return text
 
 
 def _usage(error: Exception) -> str:

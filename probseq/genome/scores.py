@@ -32,7 +32,7 @@ def base_scores(truth: ArrayLike, call: ArrayLike) -> dict[str, float]:
         specificity). MCC: Matthews's (1975) correlation, 0 where truth or call is all of one kind. A share of no bases
         is NaN.
     """
-    known, said = np.asarray(truth, dtype=bool), np.asarray(call, dtype=bool)
+    known, said = _flags(truth, "truth"), _flags(call, "call")
     if known.ndim != 1 or known.shape != said.shape:
         raise DataError(
             f"truth and call must have one entry a base each, got shapes {known.shape} and {said.shape}; give two "
@@ -78,8 +78,19 @@ def runs(call: ArrayLike) -> np.ndarray:
     >>> runs([False, True, True, False, True]).tolist()
     [[1, 3], [4, 5]]
     """
-    inside = np.concatenate([[False], np.asarray(call, dtype=bool), [False]])
+    flags = _flags(call, "call")
+    if flags.ndim != 1:
+        raise DataError(f"call must have one entry a base, got shape {flags.shape}; give one sequence at a time.")
+    inside = np.concatenate([[False], flags, [False]])
     return np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
+
+
+def _flags(given: ArrayLike, what: str) -> np.ndarray:
+    """Bool; a probability is not taken for True."""
+    found = np.asarray(given)
+    if found.dtype != bool and not bool(np.isin(found, (0, 1)).all()):
+        raise DataError(f"{what} must be True or False at each base, got {found.dtype} of other values; give p > 0.5.")
+    return found.astype(bool)
 
 
 def _share(part: int, whole: int) -> float:
@@ -95,7 +106,12 @@ def _overlapped(exons: np.ndarray, others: np.ndarray) -> int:
 
 def _intervals(given: ArrayLike, what: str) -> np.ndarray:
     """(n, 2) int64, each once."""
-    found = np.asarray(given, dtype=np.int64)
+    read = np.asarray(given)
+    if read.dtype.kind == "f" and not bool((read == np.rint(read)).all()):
+        raise DataError(
+            f"exons must have whole starts and ends, got {read.dtype} of other values at {what}; round them."
+        )
+    found = read.astype(np.int64)
     if found.size == 0:
         return np.empty((0, 2), dtype=np.int64)
     if found.ndim != 2 or found.shape[1] != 2 or bool((found[:, 0] >= found[:, 1]).any()):

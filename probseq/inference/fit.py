@@ -273,12 +273,12 @@ def scored_steps(model: HMM | ProgramModel, series: Sequences) -> Tensor:
 
 
 def observed_steps(model: HMM | ProgramModel, series: Sequences) -> int:
-    """n of BIC: steps that the model scores, those of a weighted sequence as often as it counts."""
+    """n of BIC: steps that the model scores, those of a weighted sequence as often as it counts; at least 1."""
     scored = scored_steps(model, series)
     if series.weights is None:
         return int(scored.sum())
     counted = series.weights[series.step_sequence] * scored
-    return round(float(counted.sum()))
+    return max(1, round(float(counted.sum())))
 
 
 def as_draws(parameters: Mapping[str, Tensor]) -> Parameters:

@@ -11,6 +11,7 @@ from probseq.errors import DataError
 from probseq.io.times import Locate
 
 MOST_SYMBOLS = 256
+MOST_STATES = 2**31
 
 
 def read_numbers(column: pd.Series, what: str, locate: Locate) -> np.ndarray:
@@ -27,7 +28,7 @@ def read_numbers(column: pd.Series, what: str, locate: Locate) -> np.ndarray:
     if column.dtype.kind in "biuf":
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        numbers = _parsed(column, name, locate)
+        numbers = _parsed(column, what, locate)
     infinite = np.isinf(numbers)
     if infinite.any():
         row = int(infinite.argmax())
@@ -38,7 +39,7 @@ def read_numbers(column: pd.Series, what: str, locate: Locate) -> np.ndarray:
     return numbers
 
 
-def _parsed(column: pd.Series, name: str, locate: Locate) -> np.ndarray:
+def _parsed(column: pd.Series, what: str, locate: Locate) -> np.ndarray:
     cells = column.astype(object)
     numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     blank = cells.isna() | cells.map(lambda cell: isinstance(cell, str) and not cell.strip())
@@ -49,11 +50,11 @@ def _parsed(column: pd.Series, name: str, locate: Locate) -> np.ndarray:
     cell = cells.iloc[row]
     if isinstance(cell, str) and re.fullmatch(r"[-+]?[\d.,\s]+", cell.strip()):
         remedy = "write decimals with a point and thousands without a separator"
-    elif text.sum() + blank.sum() == len(cells):
+    elif what == "value" and text.sum() + blank.sum() == len(cells):
         remedy = "pass symbols=True to read the texts as categories"
     else:
         remedy = "write a number, or leave it empty if it is missing"
-    raise DataError(f"{name} must hold numbers, got {_shown(cell)} at {locate(row)}; {remedy}.")
+    raise DataError(f"{what} {column.name!r} must hold numbers, got {_shown(cell)} at {locate(row)}; {remedy}.")
 
 
 def read_symbols(
@@ -118,7 +119,7 @@ def read_labels(column: pd.Series, locate: Locate) -> np.ndarray:
         return column.cat.codes.to_numpy(dtype=np.int64)
     numbers = read_numbers(column, "label", locate)
     numbers = np.where(np.isnan(numbers), -1.0, numbers)
-    bad = (numbers != np.rint(numbers)) | (numbers < -1)
+    bad = (numbers != np.rint(numbers)) | (numbers < -1) | (numbers > MOST_STATES)
     if bad.any():
         row = int(bad.argmax())
         raise DataError(

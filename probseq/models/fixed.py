@@ -125,8 +125,9 @@ def count_fixed(declare: Callable[[], Declared], fixed: Values, states: int, law
     return total
 
 
-def check_fixed(declared: Declared, fixed: Values, states: int) -> None:
-    """Refuse names, shapes and values that the parameters cannot have."""
+def check_fixed(declared: Declared, fixed: Values, states: int, law: TransitionLaw) -> None:
+    """Refuse names, shapes and values that the parameters cannot have, and moves that the law forbids."""
+    zeros = law.structural_zeros(states)
     for name, known in fixed.items():
         if name not in declared:
             raise ModelError(f"fixed must name parameters of the model, {', '.join(declared)}, got {name!r}.")
@@ -147,6 +148,11 @@ def check_fixed(declared: Declared, fixed: Values, states: int) -> None:
             raise ModelError(
                 f"the fixed {name} must lie in {parameter.constraint}, got {known.tolist()}; rows of probabilities "
                 "must leave room for what is free."
+            )
+        if name in zeros and bool((known[zeros[name]] > 0).any()):
+            raise ModelError(
+                f"the fixed {name} must be 0 or NaN where the structure forbids a move, got {known.tolist()}; write 0, "
+                "or use other transitions."
             )
 
 

@@ -210,7 +210,7 @@ class HMM:
         categories = None if series.categories is None else len(series.categories)
         bound = replace(self, emission=self.emission.bind(observed_rows(self.emission, series), categories))
         bound.check(series)
-        check_fixed(bound.all_declared(_event_shape(series)), bound.fixed, self.states)
+        check_fixed(bound.all_declared(_event_shape(series)), bound.fixed, self.states, self.transition)
         if not with_priors:
             return bound
         known = set(bound.priors)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,3 +56,23 @@ def test_columns_that_cannot_be(run: Callable, counts: Path, tmp_path: Path) -> 
     genome.write_text(">one\nACGTACGT\n")
     refused = run("fit", genome, "--states", "1", "--family", "categorical", "--weight", "weight")
     assert refused.code == 2 and "must be read without columns, got 'weight'" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("option", "cell", "message"),
+    [
+        ("--label", "wet", "label 'known' must hold numbers, got 'wet' at line 2; write a number, or leave it empty"),
+        ("--label", "2", "labels must lie in 0..1, .* got 2 at step 0 .*; use more states, or leave --label out."),
+        ("--label", "-2", "label 'known' must be a state's number from 0, .* got -2 at line 2;"),
+        ("--label", "1e30", r"label 'known' must be a state's number from 0, .* got 1e\+30 at line 2;"),
+        ("--weight", "x", "weight 'known' must hold numbers, got 'x' at line 2; write a number"),
+        ("--weight", "-1", "weight 'known' must be a number not below 0, got -1.0 at line 2;"),
+        ("--weight", "0", "weights must not all be zero"),
+        ("--column", "x", "value 'known' must hold numbers, got 'x' at line 2; --family categorical reads the texts"),
+    ],
+)
+def test_cells_that_cannot_be(run: Callable, counts: Path, option: str, cell: str, message: str) -> None:
+    pd.read_csv(counts).assign(known=cell).to_csv(counts, index=False)
+    refused = run("fit", counts, *OPTIONS[2 if option == "--column" else 0 :], option, "known")
+    assert refused.code == 2 and refused.err.count("\n") == 1
+    assert re.search(message, refused.err)

@@ -64,3 +64,13 @@ def test_what_is_no_call():
         base_scores([True], [True, False])
     with pytest.raises(DataError, match=r"start below their end, \(n, 2\), got shape \(1, 2\) at call"):
         exon_scores([[0, 2]], [[5, 5]])
+    with pytest.raises(DataError, match="call must be True or False at each base, got float64"):
+        base_scores([True, False], [0.9, 0.2])
+    with pytest.raises(DataError, match="truth must be True or False"):
+        base_scores([math.nan, 1.0], [True, False])
+    with pytest.raises(DataError, match="one sequence at a time"):
+        runs([[True, False]])
+    with pytest.raises(DataError, match="whole starts and ends, got float64 of other values at truth"):
+        exon_scores([[0.5, 2.0]], [[0, 2]])
+    with pytest.raises(DataError, match="whole starts"):
+        exon_scores([[math.nan, 2.0]], [[0, 2]])

@@ -166,6 +166,12 @@ def test_a_weight_of_two_is_the_sequence_twice():
             torch.testing.assert_close(one.parameters[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_weights_that_count_less_than_one_step():
+    """BIC takes the logarithm of one step at least."""
+    fit = em(HMM(2, families.Poisson()), series(weights=tensor([1e-3, 1e-3])), restarts=1)
+    assert fit.observations == 1 and fit.bic == -2.0 * fit.log_likelihood
+
+
 def test_ragged_is_each_sequence_by_itself():
     """Evidence and posterior of ragged sequences are those of each alone, whatever stands beside it."""
     data, model = series(), HMM(2, families.Poisson())
@@ -270,6 +276,20 @@ def test_to_give_what_cannot_be_otherwise_takes_no_parameter_away(law, states, m
     """Zeros that the structure has already: the numbers of moves that are left to learn, by hand."""
     model = HMM(states, families.Poisson(), transition=law, fixed={"transition": matrix})
     assert model.n_parameters() == (states - 1) + states + free
+
+
+@pytest.mark.parametrize(
+    ("law", "matrix"),
+    [
+        (ForbiddenTransitions(((0, 2),)), [[NAN, NAN, 0.3], [NAN] * 3, [NAN] * 3]),
+        (LeftRightTransitions(), [[NAN] * 3, [0.3, NAN, NAN], [NAN] * 3]),
+        (SemiMarkovTransitions(Geometric()), [[0.3, NAN, NAN], [NAN] * 3, [NAN] * 3]),
+    ],
+)
+def test_no_forbidden_move_can_be_given(law, matrix):
+    model = HMM(3, families.Poisson(), transition=law, fixed={"transition": matrix})
+    with pytest.raises(ModelError, match="the fixed transition must be 0 or NaN where the structure forbids a move"):
+        em(model, series(), restarts=1)
 
 
 def test_a_fixed_scale_and_a_stationary_first_state():
