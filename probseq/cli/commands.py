@@ -126,9 +126,9 @@ def fit(
 
     design = fitting.parse_design(covariates, season or [])
     source = Source(tuple(column or ()), time, group, fill_gaps, None, unit, context.obj or "", seed)
-    source = replace(source, covariates=design.covariates)
+    source = replace(source, covariates=design.covariates, label=label, weight=weight)
     search = fitting.Search(
-        states, family, stationary, method.value, restarts, seed, priors, design, chains, draws, tune, label, weight
+        states, family, stationary, method.value, restarts, seed, priors, design, chains, draws, tune
     )
     return fitting.run(file, source, search, out, as_json)
 

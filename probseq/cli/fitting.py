@@ -42,8 +42,6 @@ class Search:
         chains: of nuts and gibbs; None is the sampler's own number, as for the next two.
         draws: of each chain, or of svi's guide.
         tune: draws of the warm-up of each chain.
-        label: column of states that are known, -1 or empty where not.
-        weight: column of how often each sequence counts.
         criterion: what the best of a range has least of; one of `inference.criteria.CRITERIA`.
     """
 
@@ -58,8 +56,6 @@ class Search:
     chains: int | None = None
     draws: int | None = None
     tune: int | None = None
-    label: str | None = None
-    weight: str | None = None
     criterion: str = "bic"
 
     def __post_init__(self) -> None:
@@ -102,7 +98,7 @@ class Search:
         symbols = self.family == "categorical"
         if is_fasta(file) and not symbols:
             raise ModelError(f"DNA must have the categorical family, got {self.family}; use --family categorical.")
-        series = source.read(file, symbols=symbols, label=self.label, weight=self.weight)
+        series = source.read(file, symbols=symbols, fitting=True)
         check_states(parse_states(self.states)[-1], series)
         return series
 
@@ -239,7 +235,8 @@ def by_one_name(fit: Fit) -> Fit:
 
     model = fit.model
     named = not isinstance(model, HMM) or not model.transition.exchangeable or model.states == 1
-    if named or fit.data().labels is not None:
+    labels = fit.data().labels
+    if named or (labels is not None and bool((labels >= 0).any())):
         return fit
     return relabel_ecr(fit).fit
 

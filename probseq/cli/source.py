@@ -33,6 +33,8 @@ class Source:
         steps: of the longest sequence that was fitted.
         candidates: a record for each number of states tried; empty where there was one.
         covariates: columns that the model depends on.
+        label: column of states that are known, -1 or empty where not.
+        weight: column of how often each sequence counts.
     """
 
     columns: tuple[str, ...] = ()
@@ -46,18 +48,19 @@ class Source:
     steps: int = 0
     candidates: tuple[dict[str, Any], ...] = ()
     covariates: tuple[str, ...] = ()
+    label: str | None = None
+    weight: str | None = None
 
-    def read(
-        self, file: Path, *, symbols: bool = False, label: str | None = None, weight: str | None = None
-    ) -> Sequences:
+    def read(self, file: Path, *, symbols: bool = False, fitting: bool = False) -> Sequences:
         """The series of a file.
 
         Args:
             file: CSV or FASTA.
             symbols: read a CSV column as names rather than numbers; known categories imply it.
-            label: column of known states, for a fit.
-            weight: column of how often each sequence counts, for a fit.
+            fitting: whether the columns of labels and weights must be there; else they are read where they are.
         """
+        present = (self.label, self.weight) if fitting else columns_of(file)
+        label, weight = (name if name in present else None for name in (self.label, self.weight))
         if is_fasta(file):
             single = self.time or self.group or label or weight
             if single or self.covariates or self.columns not in ((), ("base",)):
@@ -106,7 +109,12 @@ def load(directory: Path) -> tuple[Fit, Source]:
     if not place.exists():
         return fit, Source(columns=fit.columns, categories=fit.categories)
     try:
-        stored = {"covariates": (), **json.loads(place.read_text())}  # fits of version 0.1 have none
+        stored = {
+            "covariates": (),
+            "label": None,
+            "weight": None,
+            **json.loads(place.read_text()),
+        }  # fits of version 0.1 have none
         if stored.pop("format") != FORMAT:
             raise ValueError("another format")
         known = {field.name for field in fields(Source)}
@@ -119,6 +127,16 @@ def load(directory: Path) -> tuple[Fit, Source]:
         raise DataError(
             f"the reading options of a saved fit must be whole, got {error} in {place}; fit and save it again."
         ) from error
+
+
+def columns_of(file: Path) -> tuple[str, ...]:
+    """The names in the first line of a table; none where it cannot be read as one, which its reader says better."""
+    import pandas as pd
+
+    try:
+        return () if is_fasta(file) else tuple(map(str, pd.read_csv(file, nrows=0).columns))
+    except (OSError, ValueError):
+        return ()
 
 
 def is_fasta(file: Path) -> bool:

@@ -39,6 +39,8 @@ def test_labels_and_weights_are_those_of_python(run: Callable, counts: Path, tmp
     expected = em(HMM(2, families.Poisson()), series, restarts=1)
     assert found["log_likelihood"] == pytest.approx(expected.log_likelihood, abs=1e-9)
     torch.testing.assert_close(Fit.load(tmp_path / "fit").parameters, expected.parameters)
+    diagnosed = run("diagnose", tmp_path / "fit", counts, "--replicates", "20", "--json")
+    assert (diagnosed.code, diagnosed.err) == (0, "")  # of another likelihood it would be no maximum, with a warning
     plain = json.loads(run("fit", counts, *OPTIONS, "--json").out)
     assert found["log_likelihood"] < plain["log_likelihood"] - 10
     # other files have no such columns, and are decoded by what is seen in them
