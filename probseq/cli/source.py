@@ -59,8 +59,10 @@ class Source:
             symbols: read a CSV column as names rather than numbers; known categories imply it.
             fitting: whether the columns of labels and weights must be there; else they are read where they are.
         """
-        present = (self.label, self.weight) if fitting else columns_of(file)
-        label, weight = (name if name in present else None for name in (self.label, self.weight))
+        label, weight = self.label, self.weight
+        if (label or weight) and not fitting:
+            present = columns_of(file)
+            label, weight = (name if name in present else None for name in (label, weight))
         if is_fasta(file):
             single = self.time or self.group or label or weight
             if single or self.covariates or self.columns not in ((), ("base",)):

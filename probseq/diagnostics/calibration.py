@@ -32,7 +32,7 @@ from probseq.inference.progress import Progress
 from probseq.inference.sampling import RHAT, rank_rhat
 from probseq.inference.simulation import draw_of
 from probseq.models.hmm import HMM, Parameters
-from probseq.models.program import ProgramModel
+from probseq.models.program import ProgramModel, as_model
 from probseq.sequences import Sequences
 
 Model = HMM | ProgramModel
@@ -130,7 +130,7 @@ def calibrate(
     Raises:
         FitError: not one simulation could be fitted.
     """
-    described: Model = model if isinstance(model, HMM | ProgramModel) else ProgramModel(model)
+    described: Model = as_model(model)
     bound = described.bind(series, with_priors=True)
     simulate(bound, series, seed)  # what is wrong with the template is wrong before the first simulation
     trial = _Trial(bound, series, fit_function, quantities or ordered_quantities, simulate, seed)

@@ -15,6 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from probseq.inference.fit import Fit
+from probseq.inference.sampling import two_or_more
 
 FEWEST = 4
 """Draws of half a chain below which neither R-hat nor an effective sample size is known."""
@@ -44,28 +45,29 @@ def convergence_of(draws: Mapping[str, Tensor], chains: int) -> pd.DataFrame:
     """The same of draws (S, ...), one chain after the other."""
     from arviz_stats.base.array import array_stats
 
-    names, columns = [], []
-    for name, value in draws.items():
-        flat = value.reshape(len(value), -1).numpy()
-        names += number_names(name, tuple(value.shape[1:]))
-        columns.append(flat)
-    numbers = np.concatenate(columns, 1) if columns else np.zeros((1, 0))
+    names, numbers = numbers_by_name(draws)
     moving = np.flatnonzero(np.ptp(numbers, axis=0) > 0)
     numbers = numbers[:, moving]
     by_chain = numbers.reshape(chains, len(numbers) // chains, len(moving))
     known = by_chain.shape[1] >= 2 * FEWEST and len(moving) > 0
-    halves = by_chain if chains > 1 else numbers[: len(numbers) // 2 * 2].reshape(2, len(numbers) // 2, len(moving))
     unknown = np.full(len(moving), np.nan)
     axes: Any = {"chain_axis": 0, "draw_axis": 1}
     return pd.DataFrame(
         {
-            "rhat": array_stats.rhat(halves, **axes) if known else unknown,
+            "rhat": array_stats.rhat(two_or_more(by_chain), **axes) if known else unknown,
             "ess_bulk": array_stats.ess(by_chain, method="bulk", **axes) if known else unknown,
             "ess_tail": array_stats.ess(by_chain, method="tail", prob=(0.05, 0.95), **axes) if known else unknown,
             "split": np.array([is_split(column) for column in numbers.T], dtype=bool),
         },
         index=pd.Index([names[number] for number in moving], name="parameter"),
     )
+
+
+def numbers_by_name(draws: Mapping[str, Tensor]) -> tuple[list[str], np.ndarray]:
+    """The name of each number of all parameters, and their draws (S, numbers)."""
+    names = [name for site, value in draws.items() for name in number_names(site, tuple(value.shape[1:]))]
+    columns = [value.reshape(len(value), -1).numpy() for value in draws.values()]
+    return names, np.concatenate(columns, 1) if columns else np.zeros((1, 0))
 
 
 def number_names(name: str, shape: tuple[int, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from probseq.diagnostics.convergence import convergence, number_names
+from probseq.diagnostics.convergence import convergence, numbers_by_name
 from probseq.errors import FitError
 from probseq.inference.fit import Fit
 
@@ -33,8 +33,7 @@ def posterior_summary(fit: Fit, probability: float = 0.9) -> pd.DataFrame:
     if not 0 < probability < 1:
         raise FitError(f"probability must lie between 0 and 1, got {probability}; 0.9 is an interval of 90%.")
     agreement = convergence(fit)
-    names = [name for site, value in fit.draws.items() for name in number_names(site, tuple(value.shape[1:]))]
-    numbers = np.concatenate([value.reshape(len(value), -1).numpy() for value in fit.draws.values()], 1)
+    names, numbers = numbers_by_name(fit.draws)
     ends = (1.0 - probability) / 2, (1.0 + probability) / 2
     columns = {"mean": numbers.mean(0), "sd": numbers.std(0, ddof=1)}
     columns |= {f"q{100 * end:.3g}": np.quantile(numbers, end, axis=0) for end in ends}

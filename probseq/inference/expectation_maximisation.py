@@ -20,12 +20,12 @@ from torch import Tensor
 from probseq.errors import FitError
 from probseq.inference.climbing import Climb, Climber, climb_from_starts
 from probseq.inference.first_states import try_other_first_states
-from probseq.inference.fit import Attempt, Fit, as_draws, observed_steps
+from probseq.inference.fit import Attempt, Fit, as_draws, fitted
 from probseq.inference.last_stretch import polish
 from probseq.inference.progress import Progress
 from probseq.models.hmm import HMM
 from probseq.models.knowledge import all_known
-from probseq.models.program import ProgramModel
+from probseq.models.program import ProgramModel, as_model
 from probseq.sequences import Sequences
 
 Parameters = dict[str, Tensor]
@@ -124,33 +124,27 @@ def _fit(climber: Climber, climb: Climb, climbs: list[Climb], polished: bool, be
     if not climb.converged:
         warnings.warn(f"EM did not converge: {climb.stop_reason}.", stacklevel=3)
     parameters = model.ordered(climb.parameters, series)
-    return Fit(
-        model=model,
+    return fitted(
+        model,
+        series,
         parameters=parameters,
         draws=as_draws(parameters),
         method="em",
         with_priors=climber.priors,
         log_likelihood=climb.log_likelihood,
-        observations=observed_steps(model, series),
-        n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
         objective=torch.tensor(climb.objective, dtype=torch.float64),
         converged=climb.converged,
         stop_reason=climb.stop_reason,
         seconds=time.perf_counter() - began,
-        fingerprint=series.fingerprint(),
-        columns=tuple(series.columns),
-        categories=series.categories,
         attempts=tuple(
             Attempt(number, math.nan if one.failed else one.objective[-1], len(one.objective), one.stop_reason)
             for number, one in enumerate(climbs)
         ),
-        series=series,
     )
 
 
 def _bind(model: HMM | ProgramModel | Callable[..., Any], series: Sequences, priors: bool) -> HMM | ProgramModel:
-    bound = model if isinstance(model, HMM | ProgramModel) else ProgramModel(model)
-    bound = bound.bind(series, with_priors=priors)
+    bound = as_model(model).bind(series, with_priors=priors)
     if isinstance(bound, HMM) and not priors:
         for design in {bound.transition.design, bound.emission.context.design}:
             design.require_identified(series)

@@ -281,6 +281,30 @@ def observed_steps(model: HMM | ProgramModel, series: Sequences) -> int:
     return max(1, round(float(counted.sum())))
 
 
+def fitted(model: HMM | ProgramModel, series: Sequences, *, parameters: Parameters, **found: Any) -> Fit:
+    """A `Fit` of a bound model to a series, with everything that these two alone say of it.
+
+    Args:
+        model: bound to the series.
+        series: the data.
+        parameters: the point.
+        found: the other fields of `Fit`; `log_likelihood` is computed at the point unless it is known.
+    """
+    if "log_likelihood" not in found:
+        found["log_likelihood"] = model.expect(parameters, series).log_likelihood
+    return Fit(
+        model=model,
+        parameters=parameters,
+        observations=observed_steps(model, series),
+        n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
+        fingerprint=series.fingerprint(),
+        columns=tuple(series.columns),
+        categories=series.categories,
+        series=series,
+        **found,
+    )
+
+
 def as_draws(parameters: Mapping[str, Tensor]) -> Parameters:
     """A point as one draw."""
     return {name: value.unsqueeze(0) for name, value in parameters.items()}

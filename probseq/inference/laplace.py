@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from probseq.errors import FitError
-from probseq.inference.fit import Fit, observed_steps
+from probseq.inference.fit import Fit, fitted
 from probseq.inference.potential import Potential
 from probseq.inference.starting_points import highest_point, potential_of
 from probseq.models.hmm import HMM
-from probseq.models.program import ProgramModel
+from probseq.models.program import as_model
 from probseq.sequences import Sequences
 
 NEWTON_STEPS = 20
@@ -59,7 +59,7 @@ def laplace(
     if draws < 1:
         raise FitError(f"draws must be at least 1, got {draws}.")
     began = time.perf_counter()
-    bound = (ProgramModel(model) if not isinstance(model, HMM) else model).bind(series, with_priors=True)
+    bound = as_model(model).bind(series, with_priors=True)
     if start is None:
         potential = potential_of(bound, series, seed)
         first = highest_point(potential, seed)
@@ -87,23 +87,17 @@ def _fit(potential: Potential, mode: Tensor, drawn: dict[str, Tensor], trace: li
     slope = float(np.abs(potential(mode.numpy())[1]).max())
     if not slope < FLAT:
         warnings.warn(f"Laplace did not reach a mode: the gradient is {slope:g} where it ended.", stacklevel=3)
-    return Fit(
-        model=model,
+    return fitted(
+        model,
+        series,
         parameters=point,
         draws=drawn,
         method="laplace",
         with_priors=True,
-        log_likelihood=model.expect(point, series).log_likelihood,
-        observations=observed_steps(model, series),
-        n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
         objective=torch.tensor(trace, dtype=torch.float64),
         converged=slope < FLAT,
         stop_reason=f"{'converged' if slope < FLAT else 'not converged'}: gradient {slope:.1e} at the mode",
         seconds=seconds,
-        fingerprint=series.fingerprint(),
-        columns=tuple(series.columns),
-        categories=series.categories,
-        series=series,
     )
 
 

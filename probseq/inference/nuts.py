@@ -23,7 +23,7 @@ from probseq.inference.progress import Progress
 from probseq.inference.sampling import Sampling, sampled_fit
 from probseq.inference.starting_points import highest_point, potential_of, scattered
 from probseq.models.hmm import HMM
-from probseq.models.program import ProgramModel
+from probseq.models.program import as_model
 from probseq.sequences import Sequences
 
 PATIENCE = 60.0
@@ -93,7 +93,7 @@ def nuts(
     """
     check_options(chains, draws, tune, target_accept)
     began = time.perf_counter()
-    bound = (ProgramModel(model) if not isinstance(model, HMM) else model).bind(series, with_priors=True)
+    bound = as_model(model).bind(series, with_priors=True)
     potential = potential_of(bound, series, seed)
     centre = highest_point(potential, seed)
     run = functools.partial(_run, draws=draws, tune=tune, target_accept=target_accept, max_treedepth=max_treedepth)

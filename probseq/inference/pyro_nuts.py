@@ -20,7 +20,7 @@ from probseq.inference.progress import Progress
 from probseq.inference.sampling import Sampling, sampled_fit
 from probseq.inference.starting_points import highest_point, potential_of, scattered
 from probseq.models.hmm import HMM
-from probseq.models.program import ProgramModel
+from probseq.models.program import ProgramModel, as_model
 from probseq.sequences import Sequences
 
 Draw = dict[str, Tensor]
@@ -48,7 +48,7 @@ def pyro_nuts(
     """
     check_options(chains, draws, tune, target_accept)
     began = time.perf_counter()
-    bound = (ProgramModel(model) if not isinstance(model, HMM) else model).bind(series, with_priors=True)
+    bound = as_model(model).bind(series, with_priors=True)
     potential = potential_of(bound, series, seed)
     centre = highest_point(potential, seed)
     done: list[tuple[list[Draw], dict[str, Tensor]]] = []

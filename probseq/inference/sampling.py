@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq.errors import FitError
-from probseq.inference.fit import Fit, observed_steps
+from probseq.inference.fit import Fit, fitted
 from probseq.inference.simulation import draw_of
 from probseq.models.hmm import HMM
 from probseq.models.program import ProgramModel
@@ -50,10 +50,16 @@ def rank_rhat(chains: Tensor) -> float:
     """
     from arviz_stats.base.array import array_stats
 
-    if chains.shape[0] == 1:
-        chains = chains[:, : chains.shape[1] // 2 * 2].reshape(2, -1)
     with np.errstate(divide="ignore", invalid="ignore"):  # chains that never move
-        return float(np.asarray(array_stats.rhat(chains.numpy(), chain_axis=0, draw_axis=1)))
+        return float(np.asarray(array_stats.rhat(two_or_more(chains.numpy()), chain_axis=0, draw_axis=1)))
+
+
+def two_or_more(chains: np.ndarray) -> np.ndarray:
+    """Draws (chains, draws, ...) as they are, those of a single chain as its two halves."""
+    if len(chains) > 1:
+        return chains
+    half = chains.shape[1] // 2
+    return chains[:, : 2 * half].reshape(2, half, *chains.shape[2:])
 
 
 def sampled_fit(
@@ -92,22 +98,16 @@ def sampled_fit(
     reason = f"interrupted; {reason}" if interrupted else reason
     if not mixed:
         warnings.warn(f"{method} did not mix: {reason}; draw more, or rethink model and priors.", stacklevel=3)
-    return Fit(
-        model=model,
+    return fitted(
+        model,
+        series,
         parameters=point,
         draws=dict(draws),
         method=method,
         with_priors=True,
-        log_likelihood=model.expect(point, series).log_likelihood,
-        observations=observed_steps(model, series),
-        n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
         objective=log_density.reshape(-1),
         converged=mixed,
         stop_reason=reason,
         seconds=seconds,
-        fingerprint=series.fingerprint(),
-        columns=tuple(series.columns),
-        categories=series.categories,
         sampling=sampling,
-        series=series,
     )

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from probseq.chains.marginalization import marginalize
 from probseq.errors import FitError
-from probseq.inference.fit import Attempt, Fit, observed_steps
+from probseq.inference.fit import Attempt, Fit, fitted
 from probseq.inference.progress import Progress
 from probseq.models.hmm import HMM
-from probseq.models.program import ProgramModel
+from probseq.models.program import ProgramModel, as_model
 from probseq.sequences import Sequences
 
 WINDOW = 50
@@ -78,7 +78,7 @@ def svi(
     if steps < 1 or restarts < 1:
         raise FitError(f"steps and restarts must be at least 1, got {steps} and {restarts}.")
     began = time.perf_counter()
-    bound = (ProgramModel(model) if not isinstance(model, HMM) else model).bind(series, with_priors=True)
+    bound = as_model(model).bind(series, with_priors=True)
     if batch is not None:  # a minibatch is weighted: a program that ignores weights is refused here
         bound.bind(_minibatch(series, batch, torch.Generator().manual_seed(seed)), with_priors=True)
     run = functools.partial(_run, bound, series, guide or AutoDelta, steps, learning_rate, batch, draws, tolerance)
@@ -102,27 +102,21 @@ def _fit(model: HMM | ProgramModel, series: Sequences, results: list[Result], be
     )
     if not reason.startswith("converged"):
         warnings.warn(f"SVI did not converge: {reason}.", stacklevel=3)
-    return Fit(
-        model=model,
+    return fitted(
+        model,
+        series,
         parameters=point,
         draws=drawn,
         method="svi",
         with_priors=True,
-        log_likelihood=model.expect(point, series).log_likelihood,
-        observations=observed_steps(model, series),
-        n_parameters=model.n_parameters(tuple(series.values.shape[1:])),
         objective=torch.tensor(objective, dtype=torch.float64),
         converged=reason.startswith("converged"),
         stop_reason=reason,
         seconds=time.perf_counter() - began,
-        fingerprint=series.fingerprint(),
-        columns=tuple(series.columns),
-        categories=series.categories,
         attempts=tuple(
             Attempt(number, result[2][-1] if result[2] else math.nan, len(result[2]), result[3])
             for number, result in enumerate(results)
         ),
-        series=series,
     )
 
 

@@ -27,12 +27,18 @@ from probseq.chains.state_sequence import ChainCounts, weighted_sum
 from probseq.errors import ModelError
 from probseq.families.coordinates import Coordinates
 from probseq.families.family import Parameter
+from probseq.models.hmm import HMM
 from probseq.sequences import Sequences
 
 Parameters = dict[str, Tensor]
 
 PRIOR_DRAWS = 10
 """Draws from the prior of which the likeliest is a start."""
+
+
+def as_model(model: HMM | ProgramModel | Callable[..., Any]) -> HMM | ProgramModel:
+    """A model as it is, a user's own program as a `ProgramModel`."""
+    return model if isinstance(model, HMM | ProgramModel) else ProgramModel(model)
 
 
 @dataclass(frozen=True, eq=False)

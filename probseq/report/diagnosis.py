@@ -82,7 +82,7 @@ class Diagnosis:
         makers = [self._chains] if self.chapter.fit.sampling is not None else []
         makers += [self._parameters, self._residuals, self._checks]
         makers += [self._states] if self.chapter.states > 1 else []
-        makers += [self._left_out] if self.thinned.n_draws > 1 else []
+        makers += [self._left_out] if self.chapter.fit.n_draws > 1 else []
         return [section for make in makers for section in _answered(make)]
 
     @cached_property
@@ -170,8 +170,7 @@ class Diagnosis:
         verdict += "The Viterbi path is one of many: its log probability given the data is "
         verdict += f"{found.sequences['viterbi_log_probability'].sum():,.1f}."
         table = found.sequences.head(MOST_SEQUENCES)
-        plates = lambda: [uncertainty_plate(self.chapter, found)]  # noqa: E731
-        return Section("states", verdict, table, plates)
+        return Section("states", verdict, table, lambda: [uncertainty_plate(self.chapter, found)])
 
     def _left_out(self) -> Section:
         with warnings.catch_warnings():
