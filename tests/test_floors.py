@@ -29,6 +29,7 @@ FLOORS = {
     "kernels": 0,
     "families": 1,
     "chains": 1,
+    "recurrent": 1,
     "models": 2,
     "inference": 3,
     "diagnostics": 4,

@@ -1,0 +1,89 @@
+"""What training, saving and comparison know of a neural model: data in as examples, log-probabilities out.
+
+A network is a Pyro program besides: `program(data)` registers its weights (`pyro.module`) and observes the data, so
+that with an empty guide the negative ELBO is exactly the negative sum of `log_prob`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from probseq.recurrent import State
+
+
+class Examples(Protocol):
+    """A network's data as tensors, ready for batches; what is in it, the network alone knows."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) int64 on the CPU: how long each example is, by which batches may be sorted."""
+        ...
+
+    def take(self, index: Tensor) -> Any:
+        """The examples of these numbers, in this order."""
+        ...
+
+    def to(self, device: torch.device | str) -> Any:
+        """The same on another device."""
+        ...
+
+
+class Scored(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        log_prob: (B,) nats, differentiable.
+        steps: (B,) how many observations each score is of.
+        state: after the batch, where a following window may go on; empty where a network cannot.
+    """
+
+    log_prob: Tensor
+    steps: Tensor
+    state: State = ()
+
+
+class Network(nn.Module, ABC):
+    """A neural model of sequences."""
+
+    kind: ClassVar[str]
+    """The name under which it is saved."""
+
+    @abstractmethod
+    def encode(self, data: Any) -> Any:
+        """The data as `Examples`; a DataError names what does not fit the network."""
+
+    @abstractmethod
+    def score(self, examples: Any, state: State | None = None) -> Scored:
+        """log p of each example; `state` is that after the window before, of networks whose examples have windows."""
+
+    @abstractmethod
+    def program(self, data: Any) -> None:
+        """The Pyro program: the weights as a module, and an observed site for what is modelled."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Plain values (JSON) from which `rebuild` makes the same network, without its weights."""
+
+    @classmethod
+    @abstractmethod
+    def rebuild(cls, description: dict[str, Any]) -> Network:
+        """The network that `description` describes, with weights of no account."""
+
+    def log_prob(self, data: Any, batch_size: int = 256) -> Tensor:
+        """(N,) float64 nats: log p of each example, without gradients, a batch at a time."""
+        examples = self.encode(data)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                parts = [
+                    self.score(examples.take(index)).log_prob.double()
+                    for index in torch.arange(len(examples.lengths)).split(batch_size)
+                ]
+        finally:
+            self.train(was_training)
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
