@@ -5,12 +5,9 @@ nutpie's sampler runs over the recorded potential (`potential`); `pyro_nuts` is 
 
 from __future__ import annotations
 
-import functools
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,16 +17,15 @@ from probseq.errors import FitError
 from probseq.inference.fit import Fit
 from probseq.inference.potential import Potential
 from probseq.inference.progress import Progress
+from probseq.inference.sampled_chains import Chain, Report, sampled_chains
 from probseq.inference.sampling import Sampling, sampled_fit
 from probseq.inference.starting_points import highest_point, potential_of, scattered
 from probseq.models.hmm import HMM
 from probseq.models.program import as_model
 from probseq.sequences import Sequences
 
-PATIENCE = 60.0
-"""Seconds of sampling from which chains run in processes of their own, two at a time."""
-
 STATISTICS = {
+    "logp": "logp",
     "energy": "energy",
     "energy_error": "energy_error",
     "diverging": "diverging",
@@ -39,22 +35,11 @@ STATISTICS = {
     "n_steps": "n_steps",
     "acceptance_rate": "mean_tree_accept",
 }
-"""Names of ArviZ, and of nutpie."""
+"""Names of ArviZ, and of nutpie; `logp` is the density of the coordinates."""
 
 
-@dataclass(frozen=True, eq=False)
-class Chain:
-    """What one chain left behind, warm-up first.
-
-    Args:
-        points: (tune + draws, P) unconstrained coordinates.
-        statistics: name -> (tune + draws,).
-        interrupted: whether it is shorter than was asked for because the user stopped it.
-    """
-
-    points: np.ndarray
-    statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
-    interrupted: bool = False
+KINDS = {"diverging": torch.bool, "reached_max_treedepth": torch.bool, "tree_depth": torch.long, "n_steps": torch.long}
+"""Of statistics that are no measurements."""
 
 
 def nuts(
@@ -81,12 +66,13 @@ def nuts(
         seed: of starts and chains.
         target_accept: mean acceptance that the step size is tuned for, in (0, 1); nearer 1 takes smaller steps.
         max_treedepth: at most 2^max_treedepth steps a draw.
-        workers: processes for the chains; None starts two where they pay, 1 none. The draws are the same.
+        workers: chains at a time, each in a forked process of its own; None: as many as torch is allowed threads. The
+            draws are the same. Where processes are not forked (all but Linux) the chains run in turn.
         progress: show a progress bar on standard error.
 
     Returns:
         A `Fit` with draws of all chains; `fit.sampling` has the statistics and the warm-up. An interrupt returns the
-        chains that are done, or the one that runs.
+        chains that are done, or if there are none those that run.
 
     Raises:
         FitError: an option is out of range, or no start has positive density.
@@ -96,23 +82,16 @@ def nuts(
     bound = as_model(model).bind(series, with_priors=True)
     potential = potential_of(bound, series, seed)
     centre = highest_point(potential, seed)
-    run = functools.partial(_run, draws=draws, tune=tune, target_accept=target_accept, max_treedepth=max_treedepth)
-    done: list[Chain] = []
+
+    options = {"draws": draws, "tune": tune, "target_accept": target_accept, "maxdepth": max_treedepth}
+    _nutpie()  # imported once, before processes are forked
+
+    def run(chain: int, report: Report) -> Chain:
+        number = int(np.random.default_rng([seed, 41, chain]).integers(2**31))
+        return _run(potential, scattered(potential, centre, chain, seed), report, seed=number, **options)
+
     with Progress("NUTS", chains, progress) as bar:
-        try:
-            if workers is None:
-                expected = _seconds(potential, centre) * chains * (tune + draws) * 8
-                pays = expected > PATIENCE and isinstance(bound, HMM) and (os.cpu_count() or 1) > 1
-                workers = 2 if pays else 1
-            every = _in_processes if min(workers, chains) > 1 else _in_turn
-            for chain in every(run, potential, centre, chains, seed, workers, bar):
-                done.append(chain)
-                bar.finish_attempt()
-                if chain.interrupted:
-                    break
-        except KeyboardInterrupt:
-            if not done:
-                raise
+        done = sampled_chains(run, chains, workers, (tune + draws, len(centre)), list(STATISTICS), bar)
     kept, interrupted = _whole(done, tune, draws, chains)
     return _fit(potential, kept, tune, time.perf_counter() - began, interrupted)
 
@@ -125,46 +104,27 @@ def check_options(chains: int, draws: int, tune: int, target_accept: float) -> N
         raise FitError(f"target_accept must lie between 0 and 1, got {target_accept}.")
 
 
-def _seconds(potential: Potential, point: np.ndarray) -> float:
-    """Of one gradient."""
-    began = time.perf_counter()
-    for _ in range(10):
-        potential(point)
-    return (time.perf_counter() - began) / 10
-
-
-def _run(
-    potential: Potential,
-    start: np.ndarray,
-    chain: int,
-    seed: int,
-    report: Callable[[int, float], None],
-    *,
-    draws: int,
-    tune: int,
-    target_accept: float,
-    max_treedepth: int,
-) -> Chain:
-    """One chain by nutpie; shorter than asked for where it was interrupted."""
+def _nutpie() -> Any:
     with warnings.catch_warnings():
         # nutpie brings arviz 0.23 along, which announces its own successor when it is imported.
         warnings.filterwarnings("ignore", message=".*ArviZ is undergoing a major refactor.*", category=FutureWarning)
         import nutpie
 
+    return nutpie
+
+
+def _run(potential: Potential, start: np.ndarray, report: Report, **settings: Any) -> Chain:
+    """One chain by nutpie, whose settings are given; shorter than asked for where it was interrupted."""
     points: list[np.ndarray] = []
     failures: list[Exception] = []
-    sampler: Any = nutpie.sample(  # pyright: ignore[reportCallIssue]
+    sampler: Any = _nutpie().sample(
         _as_nutpie_model(potential, start, points, failures, report),
-        draws=draws,
-        tune=tune,
         chains=1,
         cores=1,
-        seed=int(np.random.default_rng([seed, 41, chain]).integers(2**31)),
         progress_bar=False,
         return_raw_trace=True,
-        target_accept=target_accept,
-        maxdepth=max_treedepth,
         blocking=False,
+        **settings,
     )
     interrupted = False
     try:
@@ -175,8 +135,7 @@ def _run(
         raise FitError(f"The model could not be scored while it was sampled: {failures[0]}") from failures[0]
     (found,) = trace.get_arrow_trace()[1]
     size = min(len(points), found.num_rows)
-    statistics = {"logp": "logp", **STATISTICS}
-    columns = {name: np.asarray(found.column(theirs).to_numpy())[:size] for name, theirs in statistics.items()}
+    columns = {name: np.asarray(found.column(theirs).to_numpy())[:size] for name, theirs in STATISTICS.items()}
     return Chain(np.array(points[:size]).reshape(size, len(start)), columns, interrupted)
 
 
@@ -185,7 +144,7 @@ def _as_nutpie_model(
     start: np.ndarray,
     points: list[np.ndarray],
     failures: list[Exception],
-    report: Callable[[int, float], None],
+    report: Report,
 ) -> Any:
     """The potential as nutpie takes it; every draw is put into `points`."""
     from nutpie.compiled_pyfunc import from_pyfunc
@@ -214,71 +173,32 @@ def _as_nutpie_model(
     )
 
 
-def _in_turn(
-    run: Callable[..., Chain],
-    potential: Potential,
-    centre: np.ndarray,
-    chains: int,
-    seed: int,
-    workers: int,
-    bar: Progress,
-) -> Iterator[Chain]:
-    """The chains one after the other in this process."""
-    for chain in range(chains):
-        yield run(potential, scattered(potential, centre, chain, seed), chain, seed, bar.report)
-
-
-def _in_processes(
-    run: Callable[..., Chain],
-    potential: Potential,
-    centre: np.ndarray,
-    chains: int,
-    seed: int,
-    workers: int,
-    bar: Progress,
-) -> Iterator[Chain]:
-    """The chains in worker processes, each of which records the potential for itself."""
-    from joblib import Parallel, delayed
-
-    given = potential.model, potential.series, potential.around, centre
-    jobs = (delayed(_run_apart)(run, given, chain, seed) for chain in range(chains))
-    yield from Parallel(n_jobs=min(workers, chains), return_as="generator")(jobs)  # type: ignore[misc]
-
-
-def _run_apart(run: Callable[..., Chain], given: tuple, chain: int, seed: int) -> Chain:
-    """One chain in a process of its own."""
-    model, series, around, centre = given
-    torch.set_num_threads(1)
-    potential = Potential(model, series, around)
-    return run(potential, scattered(potential, centre, chain, seed), chain, seed, lambda iteration, value: None)
-
-
 def _whole(done: list[Chain], tune: int, draws: int, chains: int) -> tuple[list[Chain], bool]:
-    """The chains to keep, all of one length, and whether some are missing."""
+    """The chains to keep, all of one length, and whether some, or parts of them, are missing."""
     full = [chain for chain in done if len(chain.points) == tune + draws]
     if full:
         return full, len(full) < chains
-    seen = len(done[0].points) if done else 0
-    if seen <= tune:
+    warm = [chain for chain in done if len(chain.points) > tune]
+    if not warm:
+        seen = max(len(chain.points) for chain in done)
         raise FitError(
             f"A sampler must finish its warm-up to have draws, got interrupted after {seen} of {tune}; let it run, or "
             "lower tune."
         )
-    return done[:1], True
+    size = min(len(chain.points) for chain in warm)
+    return [chain.first(size) for chain in warm], True
 
 
 def _fit(potential: Potential, chains: list[Chain], tune: int, seconds: float, interrupted: bool) -> Fit:
     """The chains as a `Fit`."""
     points = torch.from_numpy(np.stack([chain.points for chain in chains]))
     potential.confirm(points[:, -1])
-    statistics = {name: torch.from_numpy(np.stack([c.statistics[name] for c in chains])) for name in STATISTICS}
-    unconstrained = torch.from_numpy(np.stack([chain.statistics["logp"] for chain in chains]))
-    statistics = {"lp": unconstrained - potential.coordinates.log_jacobian(points), **statistics}
     statistics = {
-        name: value if value.is_floating_point() else value.bool() if name in ("diverging", "reached_max_treedepth")
-        else value.long()
-        for name, value in statistics.items()
-    }  # fmt: skip
+        name: torch.from_numpy(np.stack([chain.statistics[name] for chain in chains])).to(KINDS.get(name, torch.double))
+        for name in STATISTICS
+    }
+    unconstrained = statistics.pop("logp")
+    statistics = {"lp": unconstrained - potential.coordinates.log_jacobian(points), **statistics}
     warmup = potential.parameters(points[:, :tune].flatten(0, 1))
     sampling = Sampling(
         chains=len(chains),

@@ -121,13 +121,6 @@ def test_the_seed_says_all():
     assert not torch.equal(chains[0], chains[1])
 
 
-@pytest.mark.slow
-def test_processes_make_no_difference():
-    one, apart = (short(HMM(2, families.Poisson()), counts(), workers=workers) for workers in (1, 2))
-    for name, value in one.draws.items():
-        assert torch.equal(value, apart.draws[name])
-
-
 def test_a_stationary_law_follows_the_moves():
     fit = short(HMM(2, families.Poisson(), StationaryInitial()), counts(), chains=1)
     initial, moves = fit.draws["initial"], fit.draws["transition"]
