@@ -1,0 +1,70 @@
+"""Long short-term memory (Hochreiter & Schmidhuber, 1997, with the forget gate of Gers et al., 2000).
+
+f, i, o = sigmoid(W_x x_t + W_h h_{t-1} + b), g = tanh(same), c_t = f c_{t-1} + i g, h_t = o tanh(c_t)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from probseq.recurrent.first_weights import make_orthogonal, weights_of_seed
+from probseq.recurrent.layer import State, require_sizes
+from probseq.recurrent.torch_cell import TorchCell
+
+
+class LSTM(TorchCell):
+    """Long short-term memory; state (h, c). Rows of the weights are, as in torch, those of i, f, g and o.
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        orthogonal: start from orthogonal recurrent weights, one matrix for each gate.
+        forget_bias: the forget gate's first bias; 1 or 2 helps at long lags (Jozefowicz et al., 2015). None: torch's.
+        seed: of the first weights.
+
+    >>> cell = LSTM(2, 3)
+    >>> h, (last, memory) = cell.unroll(torch.zeros(2, 4, 2), torch.tensor([4, 2]))
+    >>> bool((last[1] == h[1, 1]).all())
+    True
+    """
+
+    kind = "lstm"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        orthogonal: bool = False,
+        forget_bias: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        require_sizes(self, input_size=input_size, hidden_size=hidden_size)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.orthogonal = orthogonal
+        self.forget_bias = forget_bias
+        with weights_of_seed(seed):
+            self.layer = nn.LSTM(input_size, hidden_size, batch_first=True)
+            if orthogonal:
+                make_orthogonal(self.layer.weight_hh_l0)
+        if forget_bias is not None:
+            forget = slice(hidden_size, 2 * hidden_size)
+            with torch.no_grad():
+                self.layer.bias_ih_l0[forget] = forget_bias
+                self.layer.bias_hh_l0[forget] = 0.0
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return (self.hidden_size,), (self.hidden_size,)
+
+    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        h, c = state
+        w_x, w_h, b_x, b_h = self.weights
+        i, f, g, o = (functional.linear(inputs, w_x, b_x) + functional.linear(h, w_h, b_h)).chunk(4, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return h, (h, c)

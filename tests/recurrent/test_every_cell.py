@@ -1,0 +1,208 @@
+"""What every layer must pass: its formula, ragged batches, windows, gradients, saving.
+
+Tolerances: 1e-10 is the promise against formulas; 1e-12 stands where only the order of sums in a matrix product may
+differ (numbers are of order one, sums of a dozen terms); what does the same arithmetic must be equal to the last bit.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from probseq.errors import DataError
+from probseq.recurrent import Cell, RecurrentLayer
+from tests.recurrent.every_cell import CELLS, LAYERS, D, numbers, state_like
+from tests.recurrent.transcriptions import transcribed
+
+EXACT = {"rtol": 0, "atol": 1e-12}
+LENGTHS = torch.tensor([4, 0, 7, 1, 7])
+
+
+@pytest.fixture(params=CELLS)
+def cell(request: pytest.FixtureRequest) -> Cell:
+    return CELLS[request.param]().double()
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request: pytest.FixtureRequest) -> RecurrentLayer:
+    return LAYERS[request.param]().double()
+
+
+def gradients(layer: RecurrentLayer, outputs: Tensor, state: tuple[Tensor, ...], *others: Tensor) -> list[Tensor]:
+    """Of a sum of all results with unequal weights, in the weights and in others."""
+    parts = [(one * numbers(*one.shape, seed=40 + i)).sum() for i, one in enumerate((outputs, *state))]
+    found = torch.autograd.grad(sum(parts), (*layer.parameters(), *others), materialize_grads=True)
+    return list(found)
+
+
+def assert_all_close(one: tuple[Tensor, ...] | list[Tensor], other: tuple[Tensor, ...] | list[Tensor]) -> None:
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+
+
+def test_it_is_its_formula(layer: RecurrentLayer) -> None:
+    inputs = numbers(2, 6, D)
+    outputs, _ = layer.unroll(inputs)
+    weights = {name: value.numpy() for name, value in layer.state_dict().items()}
+    for x, h in zip(inputs.numpy(), outputs.detach().numpy(), strict=True):
+        np.testing.assert_allclose(h, transcribed(layer, weights, x), rtol=0, atol=1e-10)
+
+
+def test_unfolded_is_step_by_step(cell: Cell) -> None:
+    inputs, state = numbers(3, 5, D), state_like(cell, 3)
+    outputs, after = cell.unroll(inputs, state=state)
+    for t in range(5):
+        h, state = cell.step(inputs[:, t], state)
+        torch.testing.assert_close(outputs[:, t], h, **EXACT)
+    assert_all_close(after, state)
+
+
+def test_the_fast_way_is_the_plain_loop(cell: Cell) -> None:
+    inputs = numbers(5, 7, D).requires_grad_()
+    state = tuple(one.requires_grad_() for one in state_like(cell, 5))
+    for lengths in (LENGTHS, None):
+        fast, plain = cell.unroll(inputs, lengths, state), Cell.unroll(cell, inputs, lengths, state)
+        assert_all_close((fast[0], *fast[1]), (plain[0], *plain[1]))
+        assert_all_close(gradients(cell, *fast, inputs, *state), gradients(cell, *plain, inputs, *state))
+
+
+def test_each_sequence_is_as_if_alone(layer: RecurrentLayer) -> None:
+    inputs, state = numbers(5, 7, D), state_like(layer, 5)
+    outputs, after = layer.unroll(inputs, LENGTHS, state)
+    assert outputs.shape == (5, 7, layer.hidden_size)
+    for row, length in enumerate(LENGTHS.tolist()):
+        own = tuple(one[row : row + 1] for one in state)
+        alone, end = layer.unroll(inputs[row : row + 1, :length], state=own)
+        torch.testing.assert_close(outputs[row : row + 1, :length], alone, **EXACT)
+        assert not outputs[row, length:].any()
+        assert_all_close(tuple(one[row : row + 1] for one in after), end)
+        if length == 0:
+            assert all(torch.equal(a[row], b[row]) for a, b in zip(after, state, strict=True))
+
+
+def test_the_order_of_a_batch_does_not_matter(layer: RecurrentLayer) -> None:
+    inputs, state = numbers(5, 7, D), state_like(layer, 5)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    one = layer.unroll(inputs, LENGTHS, state)
+    other = layer.unroll(inputs[order], LENGTHS[order], tuple(part[order] for part in state))
+    assert_all_close((one[0][order], *(part[order] for part in one[1])), (other[0], *other[1]))
+
+
+@pytest.mark.parametrize("junk", [torch.nan, torch.inf, 1e300])
+def test_padding_changes_not_a_bit(layer: RecurrentLayer, junk: float) -> None:
+    pads = torch.arange(7) >= LENGTHS.unsqueeze(-1)
+    state = tuple(one.requires_grad_() for one in state_like(layer, 5))
+    results = []
+    for fill in (0.0, junk):
+        inputs = numbers(5, 7, D).masked_fill(pads.unsqueeze(-1), fill).requires_grad_()
+        outputs, after = layer.unroll(inputs, LENGTHS, state)
+        found = gradients(layer, outputs, after, inputs, *state)
+        assert not found[len(list(layer.parameters()))][pads].any()
+        results.append([outputs, *after, *found])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_windows_are_the_whole(cell: Cell) -> None:
+    inputs, state = numbers(5, 7, D), state_like(cell, 5)
+    whole, end = cell.unroll(inputs, LENGTHS, state)
+    parts = []
+    for start, stop in ((0, 3), (3, 4), (4, 7)):
+        outputs, state = cell.unroll(inputs[:, start:stop], (LENGTHS.clamp(max=stop) - start).clamp(min=0), state)
+        parts.append(outputs)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, **EXACT)
+    assert_all_close(state, end)
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(0, 3), (2, 0), (0, 0)])
+def test_nothing_gives_nothing(layer: RecurrentLayer, batch: int, steps: int) -> None:
+    state = state_like(layer, batch)
+    for lengths in (None, torch.full((batch,), steps)):
+        outputs, after = layer.unroll(numbers(batch, steps, D), lengths, state)
+        assert outputs.shape == (batch, steps, layer.hidden_size)
+        assert all(torch.equal(a, b) for a, b in zip(after, state, strict=True))
+    if batch and not steps:
+        outputs, after = layer.unroll(numbers(batch, 2, D), torch.zeros(batch, dtype=torch.int64), state)
+        assert not outputs.any() and all(torch.equal(a, b) for a, b in zip(after, state, strict=True))
+
+
+def test_gradients_are_finite_differences(layer: RecurrentLayer) -> None:
+    def results(inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        outputs, after = layer.unroll(inputs, torch.tensor([3, 1]), state)
+        return outputs, *after
+
+    weights = [one.requires_grad_() for one in layer.parameters()]
+    inputs = [one.requires_grad_() for one in (numbers(2, 3, D), *state_like(layer, 2))]
+    assert torch.autograd.gradcheck(results, inputs, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda *_: results(*inputs), weights, fast_mode=True)
+
+
+def test_torch_func_differentiates_a_step(cell: Cell) -> None:
+    """The Jacobian of the whole state after a step in that before it, for many sequences at once."""
+    inputs, state = numbers(6, D), state_like(cell, 6)
+
+    def after(x: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
+        return cell.step(x, before)[1]
+
+    if not state:
+        return
+    found = torch.func.vmap(torch.func.jacrev(after, argnums=1))(inputs, *state)
+    expected = torch.autograd.functional.jacobian(lambda *one: after(inputs[2], *one), tuple(one[2] for one in state))
+    for jacobian, row in zip(found, expected, strict=True):
+        torch.testing.assert_close(jacobian[2], row[0], **EXACT)
+
+
+def test_single_precision_is_double_to_its_precision(layer: RecurrentLayer) -> None:
+    inputs = numbers(5, 7, D)
+    wide, _ = layer.unroll(inputs, LENGTHS)
+    narrow, after = layer.float().unroll(inputs.float(), LENGTHS)
+    assert {one.dtype for one in (narrow, *after)} == {torch.float32}
+    torch.testing.assert_close(narrow.double(), wide, rtol=0, atol=1e-5)  # a dozen steps of 6e-8 each, with room
+
+
+def test_saved_and_rebuilt_it_is_the_same(layer: RecurrentLayer) -> None:
+    described = json.loads(json.dumps(layer.description()))
+    again = RecurrentLayer.rebuild(described).double()
+    again.load_state_dict(load(save(layer.state_dict())))
+    assert type(again) is type(layer) and again.description() == layer.description() == described
+    inputs = numbers(5, 7, D)
+    assert torch.equal(again.unroll(inputs, LENGTHS)[0], layer.unroll(inputs, LENGTHS)[0])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_first_weights_leave_global_random_numbers_alone(name: str) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, other = LAYERS[name](), LAYERS[name]()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "lengths", "match"),
+    [
+        (numbers(5, 7, D + 1), None, r"inputs must be \(sequences, steps, 3\), got \(5, 7, 4\)"),
+        (numbers(5, D), None, r"inputs must be \(sequences, steps, 3\), got \(5, 3\)"),
+        (numbers(5, 7, D).float(), None, "inputs must be torch.float64 on cpu as the weights are, got torch.float32"),
+        (numbers(5, 7, D), LENGTHS[:4], r"lengths must be \(5,\) torch.int64 on cpu, got \(4,\)"),
+        (numbers(5, 7, D), LENGTHS.double(), r"lengths must be \(5,\) torch.int64 on cpu, got \(5,\) torch.float64"),
+        (numbers(5, 7, D), LENGTHS.to("meta"), r"lengths must be .* on meta"),
+        (numbers(5, 7, D), torch.tensor([4, 0, 8, 1, 7]), "lengths must be 0 to 7, .* got 8 at sequence 2"),
+        (numbers(5, 7, D), torch.tensor([4, -1, 8, 1, 7]), "lengths must be 0 to 7, .* got -1 at sequence 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    layer: RecurrentLayer, inputs: Tensor, lengths: Tensor | None, match: str
+) -> None:
+    with pytest.raises(DataError, match=match) as caught:
+        layer.unroll(inputs, lengths)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_other_shapes_is_refused(layer: RecurrentLayer) -> None:
+    for state in (state_like(layer, 4), (*state_like(layer, 5), numbers(5, 2))):
+        if state:
+            with pytest.raises(DataError, match=r"the state must have shapes .*; take it from start\(\)"):
+                layer.unroll(numbers(5, 7, D), LENGTHS, state)
