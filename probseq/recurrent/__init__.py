@@ -1,12 +1,34 @@
 """Recurrent cells, their unrolling over ragged batches, and what becomes of gradients in them."""
 
+from probseq.recurrent.backpropagation import VanillaNet, backpropagate, softmax_error, squared_error
 from probseq.recurrent.bidirectional import Bidirectional
 from probseq.recurrent.cell import Cell
 from probseq.recurrent.cells import cell_by_name
 from probseq.recurrent.first_weights import weights_of_seed
 from probseq.recurrent.gru import GRU
+from probseq.recurrent.jacobians import (
+    Decay,
+    fit_decay,
+    gradient_norms,
+    gradients_by_span,
+    log_singular_values,
+    resting_exponent,
+    span_jacobians,
+    spectral_radius,
+    step_jacobians,
+)
 from probseq.recurrent.layer import RecurrentLayer, State
 from probseq.recurrent.lstm import LSTM
+from probseq.recurrent.products import (
+    Growth,
+    gaussian_exponents,
+    gaussian_matrices,
+    gaussian_spread,
+    growth,
+    log_lengths,
+    log_products,
+    lyapunov_exponents,
+)
 from probseq.recurrent.ragged import Ragged
 from probseq.recurrent.stacked import Stacked
 from probseq.recurrent.vanilla import Vanilla
@@ -16,11 +38,32 @@ __all__ = [
     "LSTM",
     "Bidirectional",
     "Cell",
+    "Decay",
+    "Growth",
     "Ragged",
     "RecurrentLayer",
     "Stacked",
     "State",
     "Vanilla",
+    "VanillaNet",
+    "backpropagate",
     "cell_by_name",
+    "fit_decay",
+    "gaussian_exponents",
+    "gaussian_matrices",
+    "gaussian_spread",
+    "gradient_norms",
+    "gradients_by_span",
+    "growth",
+    "log_lengths",
+    "log_products",
+    "log_singular_values",
+    "lyapunov_exponents",
+    "resting_exponent",
+    "softmax_error",
+    "span_jacobians",
+    "spectral_radius",
+    "squared_error",
+    "step_jacobians",
     "weights_of_seed",
 ]
