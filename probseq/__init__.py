@@ -17,6 +17,7 @@ _HOME = {
     "MarkovChain": "probseq.chains",
     "MarkovModel": "probseq.models",
     "ModelError": "probseq.errors",
+    "NetworkFit": "probseq.inference",
     "ProbseqError": "probseq.errors",
     "Season": "probseq.design",
     "Sequences": "probseq.sequences",
@@ -33,6 +34,7 @@ _HOME = {
     "standard_errors": "probseq.diagnostics",
     "stationary_law": "probseq.chains",
     "svi": "probseq.inference",
+    "train": "probseq.inference",
 }
 _MODULES = ("datasets", "families")
 
@@ -45,6 +47,7 @@ __all__ = [
     "MarkovChain",
     "MarkovModel",
     "ModelError",
+    "NetworkFit",
     "ProbseqError",
     "Season",
     "Sequences",
@@ -63,6 +66,7 @@ __all__ = [
     "standard_errors",
     "stationary_law",
     "svi",
+    "train",
 ]
 
 if TYPE_CHECKING:
@@ -72,7 +76,7 @@ if TYPE_CHECKING:
     from probseq.diagnostics import standard_errors
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.genome import segment
-    from probseq.inference import Fit, em, gibbs, laplace, nuts, pyro_nuts, select, svi
+    from probseq.inference import Fit, NetworkFit, em, gibbs, laplace, nuts, pyro_nuts, select, svi, train
     from probseq.models import HMM, MarkovModel, choose_order
     from probseq.sequences import Sequences
 

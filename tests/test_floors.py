@@ -142,7 +142,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
 def test_every_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in project["dependencies"]}
-    modules = {name.removesuffix("-ppl").replace("-", "_") for name in declared}
+    modules = {name.removesuffix("-ppl").removeprefix("pytorch-").replace("-", "_") for name in declared}
     imported = set().union(*(outside_imports(ast.parse(path.read_text())) for path in FILES))
     assert sorted(imported - modules - set(sys.stdlib_module_names) - {"probseq"}) == []
 

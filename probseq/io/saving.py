@@ -16,6 +16,27 @@ from typing import Any
 from torch import Tensor
 
 from probseq.errors import DataError
+from probseq.io.writing import write_whole
+
+
+def save_one(path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+    """Write one safetensors file with its description inside, as JSON, so that the two are never of different times."""
+    from safetensors.torch import save
+
+    return write_whole(path, save(dict(tensors), {"description": json.dumps(description, allow_nan=False)}))
+
+
+def load_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `save_one` wrote: description and tensors.
+
+    Raises:
+        OSError, ValueError, KeyError, SafetensorError: it is no such file.
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as stored:
+        described = json.loads((stored.metadata() or {})["description"])
+        return described, {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
 
 
 def save_pair(directory: Path, name: str, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:

@@ -73,6 +73,9 @@ class Network(nn.Module, ABC):
     def rebuild(cls, description: dict[str, Any]) -> Network:
         """The network that `description` describes, with weights of no account."""
 
+    def prepare(self, data: Any) -> None:  # noqa: B027 - most networks have nothing to prepare
+        """Settle in place, before training, what the training data alone decide: scales, biases of the output."""
+
     def log_prob(self, data: Any, batch_size: int = 256) -> Tensor:
         """(N,) float64 nats: log p of each example, without gradients, a batch at a time."""
         examples = self.encode(data)
