@@ -89,12 +89,8 @@ def sampled_fit(
     if not bool(torch.isfinite(log_density).any()):
         raise FitError("A sampler must find draws of finite density, got none; check the priors against the data.")
     point = model.complete(draw_of(draws, int(log_density.reshape(-1).argmax())))
-    rhat, divergent = rank_rhat(log_density), int(sampling.statistics.get("diverging", torch.zeros(0)).sum())
-    mixed = bool(rhat < RHAT) and divergent == 0 and not interrupted
-    reason = (
-        f"{sampling.chains} chains of {log_density.shape[1]} draws: R-hat of the log density {rhat:.3f}, "
-        f"{divergent} divergent"
-    )
+    mixed, reason = _mixed(sampling, bool(model.n_parameters(tuple(series.values.shape[1:]))))
+    mixed = mixed and not interrupted
     reason = f"interrupted; {reason}" if interrupted else reason
     if not mixed:
         warnings.warn(f"{method} did not mix: {reason}; draw more, or rethink model and priors.", stacklevel=3)
@@ -111,3 +107,17 @@ def sampled_fit(
         seconds=seconds,
         sampling=sampling,
     )
+
+
+def _mixed(sampling: Sampling, free: bool) -> tuple[bool, str]:
+    """Whether the chains agree, and what says so; chains of a model without anything free cannot disagree."""
+    log_density = sampling.statistics["lp"]
+    rhat, divergent = rank_rhat(log_density), int(sampling.statistics.get("diverging", torch.zeros(0)).sum())
+    size = f"{sampling.chains} chain{'s'[: sampling.chains > 1]} of {log_density.shape[1]} draws"
+    if not free:
+        return True, f"{size}: no parameter was free"
+    if not np.isnan(rhat):
+        return rhat < RHAT and divergent == 0, f"{size}: R-hat of the log density {rhat:.3f}, {divergent} divergent"
+    still = log_density.numel() > 1 and bool((log_density == log_density[:1, :1]).all())
+    why = "the log density never changed" if still else "too few for an R-hat"
+    return False, f"{size}: {why}, {divergent} divergent"
