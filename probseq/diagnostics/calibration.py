@@ -6,8 +6,10 @@ Betancourt, Simpson, Vehtari & Gelman 2018); a function that knows the data, suc
 that no parameter shows (Modrák et al. 2023). The function may be one that does not mind how states are called: by
 default the states of the truth and of every draw are put in one order.
 
-Draws of a chain are thinned to as many as their effective sample size. With L of them, r of which are below the truth,
-the rank is (r + U) / (L + 1), U uniform: uniform for any L, so that simulations of different L make one picture.
+Draws of a chain are thinned to half as many as their effective sample size: thinned to that size, a first-order
+autoregression would keep a correlation of up to exp(-2) between neighbours, thinned to half of it up to exp(-4). With L
+of them, r of which are below the truth, the rank is (r + U) / (L + 1), U uniform: uniform for any L, so that those
+of different L make one picture.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ Simulate = Callable[[Model, Sequences, int], tuple[Parameters, Sequences]]
 SIMPLEX = type(constraints.simplex)  # an instance does not stay the same in a worker process
 INTERVAL = 0.9
 """Probability of the central posterior intervals whose coverage is counted."""
+FEWEST = round((1 + INTERVAL) / (1 - INTERVAL))
+"""Thinned draws, where there are as many: of fewer, no two hold such an interval between them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +56,7 @@ class Calibration:
         ranks: of the truth among the draws, in [0, 1]; uniform if the sampler is right.
         covered: whether the central 90% interval of the thinned draws holds the truth.
         truths: the values that the data were drawn with.
-        effective: bulk effective sample size of the draws, to which they were thinned.
+        effective: bulk effective sample size of the draws, to half of which they were thinned.
         rhats: rank-normalised R-hat of the draws.
         unmixed: simulation -> why its fit says that it has not converged; they are in the ranks all the same.
         failed: simulation -> why it gave no draws; these have no rank.
@@ -255,7 +259,7 @@ def rank_of(truth: float, draws: np.ndarray, rng: np.random.Generator) -> Rank:
     effective = (
         float(np.asarray(array_stats.ess(draws, chain_axis=0, draw_axis=1))) if flat.size > 3 else float(flat.size)
     )
-    kept = int(np.clip(np.nan_to_num(effective, nan=flat.size), 1, flat.size))
+    kept = int(np.clip(np.nan_to_num(effective, nan=flat.size) / 2, min(FEWEST, flat.size), flat.size))
     thinned = flat[np.linspace(0, flat.size - 1, kept).round().astype(int)]
     below, equal = int((thinned < truth).sum()), int((thinned == truth).sum())
     rank = (below + rng.uniform() * (equal + 1)) / (kept + 1)

@@ -2,11 +2,15 @@
 
 Parameters from the prior, data with them, a fit, the rank of the truth: over simulations the ranks are uniform. A run
 of one family and one sampler ranks up to eleven quantities, the parameters (states by ascending mean) and two that know
-the data. Its bands are 95% for all quantities of the run together (Bonferroni), so that one run in twenty would fail
-for a perfect sampler; the seed is fixed. Central 90% intervals are to cover 87% to 93%; the binomial standard error of
-one quantity's coverage is 1.3 points in 500 simulations, 0.95 in 1,000.
+the data. Two things are asked of every run.
 
-Each run writes its figure and its numbers into report/calibration/.
+- The rank ECDFs of all its quantities stay inside bands that they leave together in at most 5% of the runs of a perfect
+  sampler (Bonferroni). Of 95% bands for each quantity alone, one in twenty is left by chance: `inside` counts them.
+- The central 90% intervals of each quantity cover 87% to 93%. By chance alone 3 points are 4.5 standard errors of 2,000
+  simulations (gibbs), and 3.2 of 1,000 (nuts): a perfect sampler fails in one of its 38 quantities with a chance of at
+  most 0.03% and 6%.
+
+The seed is fixed, so that chance has spoken once. Each run writes its figure and its numbers into report/calibration/.
 """
 
 from __future__ import annotations
@@ -56,8 +60,8 @@ MODELS = {
     "categorical": model(families.Categorical(4), probabilities=dist.Dirichlet(torch.ones(4, dtype=torch.float64))),
 }
 SAMPLERS = {
-    "gibbs": (partial(gibbs, chains=1, tune=500, draws=1000, thin=4), 1000),
-    "nuts": (partial(nuts, chains=1, tune=150, draws=150, workers=1), 500),
+    "gibbs": (partial(gibbs, chains=1, tune=500, draws=400, thin=10), 2000),
+    "nuts": (partial(nuts, chains=1, tune=200, draws=200, workers=1), 1000),
 }
 
 
@@ -82,6 +86,8 @@ def report(name: str, found: Calibration, seconds: float) -> None:
         "simulations": len(found.ranks),
         "failed": dict(found.failed),
         "unmixed": len(found.unmixed),
+        "coverage": [float(found.table["coverage"].min()), float(found.table["coverage"].max())],
+        "outside_of_single_bands": int((~found.table["inside"]).sum()),
         "seconds": round(seconds, 1),
         "quantities": json.loads(found.table.to_json(orient="index")),
     }
@@ -100,7 +106,4 @@ def test_ranks_are_uniform_and_intervals_cover(sampler: str, family: str) -> Non
     report(f"{sampler}-{family}", found, time.perf_counter() - began)
     assert len(found.ranks) == simulations, found.failed  # none was left out
     assert found.table["inside_all"].all(), str(found)
-    coverage, error = found.table["coverage"], float(found.table["coverage_se"].iloc[0])
-    assert 0.87 <= coverage.mean() <= 0.93, str(found)
-    # Of some 40 quantities one may be 3.3 standard errors off by chance.
-    assert ((coverage - 0.9).abs() <= max(0.03, 3.3 * error)).all(), str(found)
+    assert found.table["coverage"].between(0.87, 0.93).all(), str(found)
