@@ -24,6 +24,7 @@ _HOME = {
     "choose_order": "probseq.models",
     "em": "probseq.inference",
     "gibbs": "probseq.inference",
+    "join_chains": "probseq.inference",
     "laplace": "probseq.inference",
     "marginalize": "probseq.chains",
     "nuts": "probseq.inference",
@@ -56,6 +57,7 @@ __all__ = [
     "em",
     "families",
     "gibbs",
+    "join_chains",
     "laplace",
     "marginalize",
     "nuts",
@@ -76,7 +78,7 @@ if TYPE_CHECKING:
     from probseq.diagnostics import standard_errors
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.genome import segment
-    from probseq.inference import Fit, NetworkFit, em, gibbs, laplace, nuts, pyro_nuts, select, svi, train
+    from probseq.inference import Fit, NetworkFit, em, gibbs, join_chains, laplace, nuts, pyro_nuts, select, svi, train
     from probseq.models import HMM, MarkovModel, choose_order
     from probseq.sequences import Sequences
 

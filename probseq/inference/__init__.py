@@ -3,6 +3,7 @@
 from probseq.inference.expectation_maximisation import em
 from probseq.inference.fit import Attempt, Fit
 from probseq.inference.gibbs import gibbs
+from probseq.inference.joining import join_chains
 from probseq.inference.laplace import laplace
 from probseq.inference.network_fit import NetworkFit
 from probseq.inference.nuts import nuts
@@ -20,6 +21,7 @@ __all__ = [
     "Selection",
     "em",
     "gibbs",
+    "join_chains",
     "laplace",
     "nuts",
     "pyro_nuts",
