@@ -17,6 +17,7 @@ _HOME = {
     "MarkovChain": "probseq.chains",
     "MarkovModel": "probseq.models",
     "ModelError": "probseq.errors",
+    "Pairs": "probseq.pairs",
     "NetworkFit": "probseq.inference",
     "ProbseqError": "probseq.errors",
     "Season": "probseq.design",
@@ -48,6 +49,7 @@ __all__ = [
     "MarkovChain",
     "MarkovModel",
     "ModelError",
+    "Pairs",
     "NetworkFit",
     "ProbseqError",
     "Season",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from probseq.genome import segment
     from probseq.inference import Fit, NetworkFit, em, gibbs, join_chains, laplace, nuts, pyro_nuts, select, svi, train
     from probseq.models import HMM, MarkovModel, choose_order
+    from probseq.pairs import Pairs
     from probseq.sequences import Sequences
 
 

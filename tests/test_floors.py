@@ -20,6 +20,7 @@ FLOORS = {
     "future": 0,
     "invariants": 0,
     "kmers": 0,
+    "pairs": 0,
     "places": 0,
     "rows": 0,
     "sequences": 0,
