@@ -4,7 +4,12 @@ from probseq.recurrent.backpropagation import VanillaNet, backpropagate, softmax
 from probseq.recurrent.bidirectional import Bidirectional
 from probseq.recurrent.cell import Cell
 from probseq.recurrent.cells import cell_by_name
+from probseq.recurrent.deep_output import DeepOutput
+from probseq.recurrent.deep_transition import DeepTransition
+from probseq.recurrent.delayed import Delayed
+from probseq.recurrent.feedforward import Feedforward
 from probseq.recurrent.first_weights import weights_of_seed
+from probseq.recurrent.four_directions import FourDirections
 from probseq.recurrent.gru import GRU
 from probseq.recurrent.jacobians import (
     Decay,
@@ -18,6 +23,7 @@ from probseq.recurrent.jacobians import (
     step_jacobians,
 )
 from probseq.recurrent.layer import RecurrentLayer, State
+from probseq.recurrent.leaky import Leaky
 from probseq.recurrent.lstm import LSTM
 from probseq.recurrent.products import (
     Growth,
@@ -39,7 +45,13 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "Decay",
+    "DeepOutput",
+    "DeepTransition",
+    "Delayed",
+    "Feedforward",
+    "FourDirections",
     "Growth",
+    "Leaky",
     "Ragged",
     "RecurrentLayer",
     "Stacked",

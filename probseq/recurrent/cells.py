@@ -8,12 +8,18 @@ from typing import Any
 
 from probseq.errors import ModelError
 from probseq.recurrent.cell import Cell
+from probseq.recurrent.deep_transition import DeepTransition
+from probseq.recurrent.delayed import Delayed
+from probseq.recurrent.feedforward import Feedforward
 from probseq.recurrent.gru import GRU
+from probseq.recurrent.leaky import Leaky
 from probseq.recurrent.lstm import LSTM
 from probseq.recurrent.stacked import Stacked
 from probseq.recurrent.vanilla import Vanilla
 
-NAMES: dict[str, Callable[..., Cell]] = {one.kind: one for one in (Vanilla, LSTM, GRU)}
+NAMES: dict[str, Callable[..., Cell]] = {
+    one.kind: one for one in (Vanilla, Leaky, Delayed, DeepTransition, LSTM, GRU, Feedforward)
+}
 """The cells that are made of two sizes."""
 
 

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from probseq.errors import DataError
 from probseq.recurrent import Cell, RecurrentLayer
-from tests.recurrent.every_cell import CELLS, LAYERS, D, numbers, state_like
+from tests.recurrent.every_cell import CELLS, LAYERS, MEMORYLESS, D, numbers, state_like
 from tests.recurrent.transcriptions import transcribed
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 LENGTHS = torch.tensor([4, 0, 7, 1, 7])
 
 
-@pytest.fixture(params=CELLS)
+@pytest.fixture(params=CELLS | MEMORYLESS)
 def cell(request: pytest.FixtureRequest) -> Cell:
-    return CELLS[request.param]().double()
+    return (CELLS | MEMORYLESS)[request.param]().double()
 
 
 @pytest.fixture(params=LAYERS)
@@ -60,13 +60,27 @@ def test_unfolded_is_step_by_step(cell: Cell) -> None:
     assert_all_close(after, state)
 
 
+def plainly(cell: Cell, inputs: Tensor, lengths: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """h and the last state of a ragged batch by `step` alone, a sequence and a step at a time."""
+    outputs = torch.zeros(*inputs.shape[:2], cell.hidden_size, dtype=inputs.dtype)
+    states = []
+    for row, length in enumerate(lengths.tolist()):
+        own = tuple(one[row] for one in state)
+        for t in range(length):
+            outputs[row, t], own = cell.step(inputs[row, t], own)
+        states.append(own)
+    return outputs, *(torch.stack(parts) for parts in zip(*states, strict=True))
+
+
 def test_the_fast_way_is_the_plain_loop(cell: Cell) -> None:
     inputs = numbers(5, 7, D).requires_grad_()
     state = tuple(one.requires_grad_() for one in state_like(cell, 5))
     for lengths in (LENGTHS, None):
-        fast, plain = cell.unroll(inputs, lengths, state), Cell.unroll(cell, inputs, lengths, state)
-        assert_all_close((fast[0], *fast[1]), (plain[0], *plain[1]))
-        assert_all_close(gradients(cell, *fast, inputs, *state), gradients(cell, *plain, inputs, *state))
+        outputs, after = cell.unroll(inputs, lengths, state)
+        plain = plainly(cell, inputs, torch.full((5,), 7) if lengths is None else lengths, state)
+        assert_all_close((outputs, *after), plain)
+        found = gradients(cell, outputs, after, inputs, *state)
+        assert_all_close(found, gradients(cell, plain[0], plain[1:], inputs, *state))
 
 
 def test_each_sequence_is_as_if_alone(layer: RecurrentLayer) -> None:
@@ -139,19 +153,20 @@ def test_gradients_are_finite_differences(layer: RecurrentLayer) -> None:
     assert torch.autograd.gradcheck(lambda *_: results(*inputs), weights, fast_mode=True)
 
 
-def test_torch_func_differentiates_a_step(cell: Cell) -> None:
+@pytest.mark.parametrize("name", CELLS)
+def test_torch_func_differentiates_a_step(name: str) -> None:
     """The Jacobian of the whole state after a step in that before it, for many sequences at once."""
+    cell = CELLS[name]().double()
     inputs, state = numbers(6, D), state_like(cell, 6)
 
-    def after(x: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
+    def after(x: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return cell.step(x, before)[1]
 
-    if not state:
-        return
-    found = torch.func.vmap(torch.func.jacrev(after, argnums=1))(inputs, *state)
-    expected = torch.autograd.functional.jacobian(lambda *one: after(inputs[2], *one), tuple(one[2] for one in state))
-    for jacobian, row in zip(found, expected, strict=True):
-        torch.testing.assert_close(jacobian[2], row[0], **EXACT)
+    found = torch.func.vmap(torch.func.jacrev(after, argnums=1))(inputs, state)
+    own = tuple(one[2] for one in state)
+    expected = torch.autograd.functional.jacobian(lambda *before: after(inputs[2], before), own)
+    for jacobians, row in zip(found, expected, strict=True):
+        assert_all_close([one[2] for one in jacobians], row)
 
 
 def test_single_precision_is_double_to_its_precision(layer: RecurrentLayer) -> None:

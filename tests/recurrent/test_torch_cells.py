@@ -61,17 +61,6 @@ def test_a_cell_is_torchs(name: str, lengths: Tensor | None) -> None:
     compare(ours, theirs, lengths)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_a_step_has_torchs_gradients(name: str) -> None:
-    """The formula of `step`, unrolled by the plain loop, against torch's own weight gradients."""
-    cell = KINDS[name][0](D, H, seed=4).double()
-    inputs = numbers(5, 7, D)
-    found = torch.autograd.grad(Cell.unroll(cell, inputs, LENGTHS)[0].square().sum(), list(cell.parameters()))
-    packed, _ = cell.layer(pack_padded_sequence(inputs, LENGTHS, batch_first=True, enforce_sorted=False))
-    for a, b in zip(found, torch.autograd.grad(packed.data.square().sum(), list(cell.parameters())), strict=True):
-        torch.testing.assert_close(a, b, **EXACT)
-
-
 def test_relu_is_torchs() -> None:
     theirs = of_torch("vanilla", nonlinearity="relu")
     ours = Vanilla(D, H, activation="relu").double()
