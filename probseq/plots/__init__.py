@@ -12,6 +12,7 @@ from probseq.plots.spells import spell_durations, spell_lengths
 from probseq.plots.states import decoded_series, state_probabilities
 from probseq.plots.style import figure, state_colours
 from probseq.plots.totals import month_sums, monthly_totals
+from probseq.plots.training import training_curves
 from probseq.plots.transitions import transition_diagram
 from probseq.plots.uncertainty import path_uncertainty
 
@@ -43,5 +44,6 @@ __all__ = [
     "state_probabilities",
     "state_selection",
     "symbol_shares",
+    "training_curves",
     "transition_diagram",
 ]
