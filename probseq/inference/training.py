@@ -17,7 +17,7 @@ from probseq.inference.progress import TrainingProgress
 from probseq.inference.training_checkpoint import RunDirectory
 from probseq.inference.training_options import TrainingOptions, training_options, weights_fingerprint
 from probseq.inference.training_run import Run
-from probseq.inference.training_steps import derived_seed
+from probseq.inference.training_steps import derived_seed, seed_draws
 from probseq.models.network import Network
 from probseq.sequences import Sequences
 
@@ -60,7 +60,7 @@ def train(
     found = None if place is None else place.open(resume)
     trained = copy.deepcopy(network).to(device)
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(derived_seed(how.seed, 0))
+        seed_draws(derived_seed(how.seed, 0), device)
         trained.prepare(data)
         examples, held_out = _encoded(trained, data, device), _encoded(trained, validation, device)
         _check_windows(examples, how.truncate)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from probseq.errors import FitError
@@ -19,7 +18,7 @@ from probseq.inference.network_storage import put_weights, weights_of
 from probseq.inference.progress import TrainingProgress
 from probseq.inference.training_checkpoint import Checkpoint, RunDirectory, optimiser_tensors, put_optimiser
 from probseq.inference.training_options import TrainingOptions
-from probseq.inference.training_steps import NotFinite, Sums, batches, derived_seed, mean_loss, update
+from probseq.inference.training_steps import NotFinite, Sums, batches, derived_seed, mean_loss, seed_draws, update
 from probseq.models.network import Network
 
 
@@ -51,6 +50,7 @@ class Run:
         self.network, self.examples, self.validation, self.options = network, examples, validation, options
         self.directory, self.minutes, self.time_limit = directory, minutes, time_limit
         self.progress = progress or TrainingProgress(0, shown=False)
+        self.device = str(next(network.parameters()).device)
         self.optimiser = options.optimiser_of(network)
         self.length = -(-len(examples.lengths) // options.batch_size)
         self.epoch, self.batch, self.sums = 0, 0, Sums()
@@ -156,7 +156,7 @@ class Run:
             yield from batches(self.examples.lengths, self.epoch, self.options)[self.batch :]
 
     def _step(self, chosen: Tensor) -> None:
-        torch.manual_seed(derived_seed(self.options.seed, 2, self.epoch, self.batch))
+        seed_draws(derived_seed(self.options.seed, 2, self.epoch, self.batch), self.device)
         self.sums = self.sums.plus(update(self.network, self.examples.take(chosen), self.optimiser, self.options))
         self.batch += 1
 

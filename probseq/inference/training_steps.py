@@ -54,6 +54,14 @@ def derived_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
+def seed_draws(seed: int, device: str) -> None:
+    """Seed what is random in a network (such as dropout) on the device where it is."""
+    if device == "cpu":
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed keeps a stack trace of every call for CUDA
+    else:
+        torch.manual_seed(seed)
+
+
 def batches(lengths: Tensor, epoch: int, options: TrainingOptions) -> list[Tensor]:
     """The examples of each batch of an epoch (numbered from 0), in an order that seed and epoch alone decide.
 
