@@ -7,7 +7,9 @@ from importlib import import_module
 from probseq.errors import DataError
 from probseq.models.network import Network
 
-HOMES: dict[str, tuple[str, str]] = {}
+HOMES: dict[str, tuple[str, str]] = {
+    "sequence_to_sequence": ("probseq.models.sequence_to_sequence", "SequenceToSequence"),
+}
 """kind -> (module, class). A new network enters its line here."""
 
 
