@@ -21,6 +21,7 @@ _HOME = {
     "NetworkFit": "probseq.inference",
     "ProbseqError": "probseq.errors",
     "Season": "probseq.design",
+    "SequenceToSequence": "probseq.models",
     "Sequences": "probseq.sequences",
     "choose_order": "probseq.models",
     "em": "probseq.inference",
@@ -31,6 +32,7 @@ _HOME = {
     "nuts": "probseq.inference",
     "posterior": "probseq.chains",
     "pyro_nuts": "probseq.inference",
+    "read_parallel": "probseq.io",
     "segment": "probseq.genome",
     "select": "probseq.inference",
     "standard_errors": "probseq.diagnostics",
@@ -53,6 +55,7 @@ __all__ = [
     "NetworkFit",
     "ProbseqError",
     "Season",
+    "SequenceToSequence",
     "Sequences",
     "choose_order",
     "datasets",
@@ -65,6 +68,7 @@ __all__ = [
     "nuts",
     "posterior",
     "pyro_nuts",
+    "read_parallel",
     "segment",
     "select",
     "standard_errors",
@@ -81,7 +85,8 @@ if TYPE_CHECKING:
     from probseq.errors import DataError, FitError, ModelError, ProbseqError
     from probseq.genome import segment
     from probseq.inference import Fit, NetworkFit, em, gibbs, join_chains, laplace, nuts, pyro_nuts, select, svi, train
-    from probseq.models import HMM, MarkovModel, choose_order
+    from probseq.io import read_parallel
+    from probseq.models import HMM, MarkovModel, SequenceToSequence, choose_order
     from probseq.pairs import Pairs
     from probseq.sequences import Sequences
 
