@@ -5,7 +5,15 @@ from probseq.plots.chains import chain_ranks, chain_traces
 from probseq.plots.checks import predictive_check
 from probseq.plots.emissions import emission_densities, symbol_shares
 from probseq.plots.forecasts import chance_ahead, forecast_fan
+from probseq.plots.gradients import (
+    exponent_agreement,
+    gradient_spans,
+    product_growth,
+    product_paths,
+    singular_spectrum,
+)
 from probseq.plots.intervals import parameter_intervals, profile_curve
+from probseq.plots.loss_surfaces import descent_losses, loss_along, loss_contours
 from probseq.plots.residuals import residual_autocorrelation, residual_histogram, residual_quantiles, residual_series
 from probseq.plots.search import objective_trace, restart_outcomes, state_selection
 from probseq.plots.spells import spell_durations, spell_lengths
@@ -21,15 +29,22 @@ __all__ = [
     "chain_traces",
     "chance_ahead",
     "decoded_series",
+    "descent_losses",
     "emission_densities",
+    "exponent_agreement",
     "figure",
     "forecast_fan",
+    "gradient_spans",
+    "loss_along",
+    "loss_contours",
     "month_sums",
     "monthly_totals",
     "objective_trace",
     "parameter_intervals",
     "path_uncertainty",
     "predictive_check",
+    "product_growth",
+    "product_paths",
     "profile_curve",
     "rank_ecdf",
     "rank_ecdfs",
@@ -38,6 +53,7 @@ __all__ = [
     "residual_quantiles",
     "residual_series",
     "restart_outcomes",
+    "singular_spectrum",
     "spell_durations",
     "spell_lengths",
     "state_colours",

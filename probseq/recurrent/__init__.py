@@ -24,6 +24,17 @@ from probseq.recurrent.jacobians import (
 )
 from probseq.recurrent.layer import RecurrentLayer, State
 from probseq.recurrent.leaky import Leaky
+from probseq.recurrent.loss_surface import (
+    Descent,
+    LossPlane,
+    LossSlice,
+    descend,
+    loss_plane,
+    loss_slice,
+    one_unit_loss,
+    random_directions,
+    weight_loss,
+)
 from probseq.recurrent.lstm import LSTM
 from probseq.recurrent.products import (
     Growth,
@@ -36,6 +47,7 @@ from probseq.recurrent.products import (
     lyapunov_exponents,
 )
 from probseq.recurrent.ragged import Ragged
+from probseq.recurrent.slower_decay import delayed_exponent, leaky_exponent
 from probseq.recurrent.stacked import Stacked
 from probseq.recurrent.vanilla import Vanilla
 
@@ -48,10 +60,13 @@ __all__ = [
     "DeepOutput",
     "DeepTransition",
     "Delayed",
+    "Descent",
     "Feedforward",
     "FourDirections",
     "Growth",
     "Leaky",
+    "LossPlane",
+    "LossSlice",
     "Ragged",
     "RecurrentLayer",
     "Stacked",
@@ -60,6 +75,8 @@ __all__ = [
     "VanillaNet",
     "backpropagate",
     "cell_by_name",
+    "delayed_exponent",
+    "descend",
     "fit_decay",
     "gaussian_exponents",
     "gaussian_matrices",
@@ -67,15 +84,21 @@ __all__ = [
     "gradient_norms",
     "gradients_by_span",
     "growth",
+    "leaky_exponent",
     "log_lengths",
     "log_products",
     "log_singular_values",
+    "loss_plane",
+    "loss_slice",
     "lyapunov_exponents",
+    "one_unit_loss",
+    "random_directions",
     "resting_exponent",
     "softmax_error",
     "span_jacobians",
     "spectral_radius",
     "squared_error",
     "step_jacobians",
+    "weight_loss",
     "weights_of_seed",
 ]

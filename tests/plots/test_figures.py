@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
 from probseq import plots
+from probseq.recurrent import Descent, LossPlane, LossSlice, fit_decay, growth
 
 GENERATOR = np.random.default_rng(0)
 DAYS = pd.date_range("2020-01-01", periods=60, name="day")
@@ -41,6 +43,11 @@ CHECKED = pd.DataFrame(
     },
     index=["mean", "largest", "ACF of y, lag 1", "constant", "unknown"],
 )
+
+NORMS = {"a": 0.5 ** np.arange(1, 9), "b": np.append(0.9 ** np.arange(1, 8), 0.0)}
+LOGS = -np.cumsum(np.abs(GENERATOR.normal(1.0, 0.3, (9, 6))), axis=1)
+PLANE = LossPlane(np.arange(3.0), np.arange(4.0), GENERATOR.random((3, 4)), GENERATOR.random((3, 4)))
+DESCENT = Descent(np.array([[0.5, 0.5], [1.0, 9.0]]), np.array([2.0, 1.0]), np.array([8.0, 0.1]))
 
 
 def normal(x: np.ndarray) -> np.ndarray:
@@ -102,6 +109,14 @@ FIGURES: dict[str, Callable[[Axes], Axes]] = {
     "checks": lambda axes: plots.predictive_check(axes, CHECKED),
     "uncertainty": lambda axes: plots.path_uncertainty(axes, DAYS, np.full(60, 0.3), np.full(60, 0.1), states=2),
     "certainty": lambda axes: plots.path_uncertainty(axes, DAYS, np.zeros(60), np.zeros(60), states=1),
+    "gradients": lambda axes: plots.gradient_spans(axes, NORMS, fits={"a": fit_decay(NORMS["a"])}),
+    "exponents": lambda axes: plots.exponent_agreement(axes, np.array([-1.0, 0.1]), np.array([-0.9, 0.1]), names="ab"),
+    "singular values": lambda axes: plots.singular_spectrum(axes, LOGS),
+    "products": lambda axes: plots.product_growth(axes, {"a": growth(torch.from_numpy(LOGS))}, {"a": 1.0}),
+    "paths of products": lambda axes: plots.product_paths(axes, LOGS, -1.0),
+    "slice": lambda axes: plots.loss_along(axes, LossSlice(NORMS["a"], NORMS["a"], NORMS["b"])),
+    "contours": lambda axes: plots.loss_contours(axes, PLANE, descents={"plain": DESCENT}),
+    "descents": lambda axes: plots.descent_losses(axes, {"plain": DESCENT}),
     "restarts": lambda axes: plots.restart_outcomes(axes, [-3.0, float("nan"), -7.0]),
 }
 
