@@ -13,6 +13,9 @@ from probseq.recurrent.first_weights import make_orthogonal, weights_of_seed
 from probseq.recurrent.layer import State, require_sizes
 from probseq.recurrent.torch_cell import TorchCell
 
+_SHUT = 1e4
+"""A gate's input at which its sigmoid is 0 or 1 to the last bit, whatever else comes in."""
+
 
 class LSTM(TorchCell):
     """Long short-term memory; state (h, c). Rows of the weights are, as in torch, those of i, f, g and o.
@@ -68,3 +71,13 @@ class LSTM(TorchCell):
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
         return h, (h, c)
+
+    def _run_on(self, inputs: Tensor, runs: Tensor, state: State) -> tuple[Tensor, State]:
+        """With one input more, which after the end shuts the input gate and opens the forget gate, so that c stays."""
+        w_x, w_h, b_x, b_h = self.weights
+        gates = w_x.new_tensor([-_SHUT, _SHUT, 0.0, 0.0]).repeat_interleave(self.hidden_size)
+        inputs = torch.cat((inputs, (~runs).to(inputs.dtype)), dim=-1)
+        weights = [torch.cat((w_x, gates.unsqueeze(-1)), dim=-1), w_h, b_x, b_h]
+        before = [one.unsqueeze(0) for one in state]
+        outputs, _, c = torch.lstm(inputs, before, weights, True, 1, 0.0, self.training, False, True)
+        return outputs, (c.squeeze(0),)

@@ -56,6 +56,11 @@ class Vanilla(TorchCell):
             if orthogonal:
                 make_orthogonal(self.layer.weight_hh_l0)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether no number of the state can overflow; relu may grow without end."""
+        return self.activation == "tanh"
+
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         w_xh, w_hh, b_x, b_h = self.weights
         z = functional.linear(inputs, w_xh, b_x) + functional.linear(state[0], w_hh, b_h)

@@ -13,6 +13,9 @@ from tests.recurrent.every_cell import D, H, numbers
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 LENGTHS = torch.tensor([4, 2, 7, 1, 7])
+EVERY_LENGTHS = pytest.mark.parametrize(
+    "lengths", [None, LENGTHS, torch.tensor([1, 2, 7, 1, 1])], ids=["equal", "ragged", "very ragged"]
+)
 KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "vanilla": (Vanilla, nn.RNN),
     "lstm": (LSTM, nn.LSTM),
@@ -52,7 +55,7 @@ def compare(ours: RecurrentLayer, theirs: Any, lengths: Tensor | None) -> None:
     torch.testing.assert_close(found, wanted, **EXACT)
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["equal", "ragged"])
+@EVERY_LENGTHS
 @pytest.mark.parametrize("name", KINDS)
 def test_a_cell_is_torchs(name: str, lengths: Tensor | None) -> None:
     theirs = of_torch(name)
@@ -68,6 +71,18 @@ def test_relu_is_torchs() -> None:
     compare(ours, theirs, LENGTHS)
 
 
+def test_relu_that_would_overflow_after_the_end_does_not() -> None:
+    """With W_hh = 1e30 the h of a second step would be 1e30, of a third more than float32 has."""
+    cell = Vanilla(1, 1, activation="relu")
+    with torch.no_grad():
+        for weight, value in zip(cell.weights, (1.0, 1e30, 0.0, 0.0), strict=True):
+            weight.fill_(value)
+    inputs = torch.tensor([1.0, 0.0]).reshape(2, 1, 1).expand(2, 5, 1)
+    outputs, (last,) = cell.unroll(inputs, torch.tensor([1, 5]))
+    found = torch.autograd.grad(outputs[0].sum() + last[0].sum(), list(cell.parameters()))
+    assert all(bool(one.isfinite().all()) for one in found)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_stacked_is_torchs_layers(name: str) -> None:
     theirs = of_torch(name, num_layers=3)
@@ -77,7 +92,7 @@ def test_stacked_is_torchs_layers(name: str) -> None:
     compare(ours, theirs, LENGTHS)
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["equal", "ragged"])
+@EVERY_LENGTHS
 @pytest.mark.parametrize("name", KINDS)
 def test_bidirectional_is_torchs(name: str, lengths: Tensor | None) -> None:
     theirs = of_torch(name, bidirectional=True)
