@@ -100,6 +100,20 @@ class Tape(TorchDispatchMode):
             raise NotRecordable(f"{', '.join(sorted(unknown))} have no counterpart in numpy")
         return _Program(steps, given, wanted, BY_NUMPY).compiled()
 
+    def cell_player(self, given: Tensor, wanted: Sequence[Tensor]) -> Player:
+        """The same, of an array, number by number in a compiled loop, which is quicker still where numbers are few.
+
+        Raises:
+            NotRecordable: also where there are too many.
+        """
+        from probseq.chains.cell_arrays import TooMany
+        from probseq.chains.tape_cells import cell_player
+
+        try:
+            return cell_player(_needed(_moving(self.steps, given), wanted), given, wanted)
+        except TooMany:
+            raise NotRecordable("there are too many numbers") from None
+
 
 def compiled(function: Callable[..., tuple[np.ndarray, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
     """function(*arrays) as tensors, one step of the tape that is open, if any; it has no gradient of its own."""

@@ -121,6 +121,72 @@ def _filled(x: Array, value: Any) -> Array:
     return x
 
 
+def _chosen(x: Array, dim: int, index: Any) -> Any:
+    """The place of an index along one dim."""
+    return (slice(None),) * (dim % x.ndim) + (index,)
+
+
+def _with(x: Array, dim: int, index: Any, value: Any) -> Array:
+    result = x.copy()
+    result[_chosen(x, dim, index)] = value
+    return result
+
+
+def _index_add(x: Array, dim: int, index: Any, source: Array, *, alpha: Any = 1) -> Array:
+    result = x.copy()
+    np.add.at(result, _chosen(x, dim, index), source if alpha == 1 else source * alpha)
+    return result
+
+
+def scattered(shape: Sequence[int], dim: int, index: np.ndarray) -> tuple[Any, tuple[slice, ...]]:
+    """Where scatter puts the entries of its source: the place in the result, and the part of the source."""
+    place: list[Any] = list(np.indices(index.shape))
+    place[dim % len(shape)] = index
+    return tuple(place), tuple(slice(0, size) for size in index.shape)
+
+
+def gathered(x: Array, dim: int, index: np.ndarray) -> Array:
+    """The entries that an index names along one dim; in the others it may be shorter."""
+    part = tuple(slice(None) if axis == dim % x.ndim else slice(0, size) for axis, size in enumerate(index.shape))
+    return np.take_along_axis(x[part], index, dim)
+
+
+def _scatter_add(x: Array, dim: int, index: Any, source: Array) -> Array:
+    result = x.copy()
+    place, part = scattered(x.shape, dim, index)
+    np.add.at(result, place, source[part])
+    return result
+
+
+def _softplus(x: Array, beta: Any = 1, threshold: Any = 20) -> Array:
+    scaled = x * beta
+    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / beta)
+
+
+def _softplus_backward(gradient: Array, x: Array, beta: Any, threshold: Any) -> Array:
+    scaled = x * beta
+    return gradient * np.where(scaled > threshold, 1.0, special.expit(scaled))
+
+
+def _extreme(function: np.ufunc) -> Callable[..., Array]:
+    """amax or amin."""
+
+    def of_dims(x: Array, dim: Sequence[int] = (), keepdim: bool = False) -> Array:
+        return function.reduce(x, axis=tuple(dim) or None, keepdims=keepdim)
+
+    return of_dims
+
+
+def _in_place(function: Callable[..., Array]) -> Callable[..., Array]:
+    """The same, written over the first argument."""
+
+    def over(x: Array, *others: Any, **options: Any) -> Array:
+        x[...] = function(x, *others, **options)
+        return x
+
+    return over
+
+
 def _linear(operation: Callable[..., Array]) -> Callable[..., Array]:
     """add or sub, whose second argument torch can multiply first."""
 
@@ -153,7 +219,23 @@ BY_NUMPY: dict[Any, Callable[..., Any]] = {
     aten.div.Tensor: np.true_divide,
     aten.div.Scalar: np.true_divide,
     aten.add.Tensor: _linear(np.add),
+    aten.add.Scalar: lambda x, y, alpha=1: x + (y if alpha == 1 else y * alpha),
+    aten.mul_.Tensor: _in_place(np.multiply),
+    aten.logical_and_.default: _in_place(np.logical_and),
+    aten.pow_.Scalar: _in_place(np.power),
+    aten.logaddexp.default: np.logaddexp,
+    aten.sin.default: np.sin,
+    aten.cos.default: np.cos,
+    aten.special_i0e.default: special.i0e,
+    aten.special_i1e.default: special.i1e,
+    aten.softplus.default: _softplus,
+    aten.softplus_backward.default: _softplus_backward,
+    aten.amax.default: _extreme(np.maximum),
+    aten.amin.default: _extreme(np.minimum),
+    aten.tril.default: lambda x, diagonal=0: np.where(np.tril(np.ones(x.shape, bool), diagonal), x, 0.0),
+    aten._is_all_true.default: np.all,
     aten.sub.Tensor: _linear(np.subtract),
+    aten.sub.out: lambda x, y, *, alpha=1, out: _copy_into(out, x - y if alpha == 1 else x - y * alpha),
     aten.rsub.Scalar: lambda x, y, alpha=1: y - x * alpha,
     aten.pow.Tensor_Scalar: np.power,
     aten.maximum.default: np.maximum,
@@ -207,6 +289,11 @@ BY_NUMPY: dict[Any, Callable[..., Any]] = {
     aten.split_with_sizes.default: _split,
     aten.unbind.int: lambda x, dim=0: list(np.moveaxis(x, dim, 0)),
     aten.index.Tensor: _index,
+    aten.index_select.default: lambda x, dim, index: x[_chosen(x, dim, index)],
+    aten.index_fill.int_Scalar: _with,
+    aten.index_copy.default: _with,
+    aten.index_add.default: _index_add,
+    aten.scatter_add.default: _scatter_add,
     aten.cat.default: _cat,
     aten.stack.default: _stack,
     aten.clamp.default: _clamp,
@@ -228,7 +315,7 @@ BY_NUMPY: dict[Any, Callable[..., Any]] = {
     aten.new_empty_strided.default: lambda x, shape, strides, **options: np.zeros(shape),
     aten.flip.default: lambda x, dims: np.flip(x, tuple(dims)),
     aten.diagonal.default: lambda x, offset=0, dim1=0, dim2=1: np.diagonal(x, offset, dim1, dim2),
-    aten.gather.default: lambda x, dim, index: np.take_along_axis(x, index, dim),
+    aten.gather.default: gathered,
 }
 for _compare in ("gt", "ge", "lt", "le", "eq", "ne"):
     _by_numpy = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}.get(

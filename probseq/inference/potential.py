@@ -175,9 +175,9 @@ class Potential:
 def _player(tape: Tape, u: Tensor, wanted: list[Tensor]) -> tuple[Player, bool]:
     """The quicker player of a tape that gives back what was recorded, and whether it is by numpy."""
     largest = max((out.numel() for step in tape.steps for out in step.outputs()), default=0)
-    if largest <= SMALL:
+    for make in (tape.cell_player, tape.array_player) if largest <= SMALL else ():
         try:
-            player = tape.array_player(u, wanted)
+            player = make(u, wanted)
             with np.errstate(all="ignore"):
                 found = player(u.numpy())
             same = found is not None and all(map(_near, found, wanted))

@@ -26,16 +26,19 @@ def plain(function, at: Tensor) -> list[Tensor]:
     return [value.detach(), torch.autograd.grad(value, u, torch.ones_like(value.detach()))[0]]
 
 
-def both(function) -> list[Player]:
-    """The player by torch, and that by numpy as a function of tensors."""
+def every_player(function) -> list[Player]:
+    """The player by torch, and those by numpy and number by number as functions of tensors."""
     tape, wanted = record(function)
-    by_numpy = tape.array_player(AT, wanted)
 
-    def as_tensors(at: Tensor):
-        found = by_numpy(at.numpy())
-        return None if found is None else [torch.as_tensor(np.asarray(part)) for part in found]
+    def as_tensors(by_numpy: Player) -> Player:
+        def play(at: Tensor):
+            found = by_numpy(at.numpy())
+            return None if found is None else [torch.as_tensor(np.asarray(part)) for part in found]
 
-    return [tape.player(AT, wanted), as_tensors]
+        return play
+
+    arrays, cells = tape.array_player(AT, wanted), tape.cell_player(AT, wanted)
+    return [tape.player(AT, wanted), as_tensors(arrays), as_tensors(cells)]
 
 
 def rows(u: Tensor) -> Tensor:
@@ -51,9 +54,50 @@ def selections(u: Tensor) -> Tensor:
     return torch.where(picked > 0, picked.square(), picked).sum() + torch.xlogy(torch.tensor(2.0), u.exp()).sum()
 
 
-@pytest.mark.parametrize("function", [rows, selections])
+def smooth_ends(u: Tensor) -> Tensor:
+    """Extremes, running sums, logarithms of sums, what is chosen, added and scattered by an index, and in place."""
+    table = torch.outer(u, WEIGHTS[:, 0]).index_fill(1, torch.tensor([2]), 0.25)
+    table = table.index_copy(0, torch.tensor([1]), u[:1].exp() * WEIGHTS[:1, 0].new_ones(1, 4))
+    summed = table.index_add(0, torch.tensor([0, 0]), table[1:]).scatter_add(1, torch.tensor([[3, 3]]), u[None, 1:])
+    softened = torch.nn.functional.softplus(30.0 * summed).index_select(1, torch.tensor([3, 0, 3]))
+    ends = softened.amax(0) - softened.amin() + torch.logaddexp(summed[0, :3], u).cumsum(0)
+    return (
+        ends.mul_(2.0).sum()
+        + table.tril().sum()
+        + (u.sin() * u.cos()).sum()
+        + summed.gather(1, torch.tensor([[2]])).sum()
+    )
+
+
+def by_torch_alone(u: Tensor) -> Tensor:
+    """Of a positive definite matrix, what numpy's table has not."""
+    matrix = torch.eye(3, dtype=torch.float64) + torch.outer(u, u)
+    return torch.linalg.cholesky(matrix).diagonal().log().sum() + torch.linalg.solve(matrix, u).exp().sum()
+
+
+def of_cells(function, at: Tensor) -> list[Tensor]:
+    tape, wanted = record(function)
+    return [torch.as_tensor(np.asarray(part)) for part in tape.cell_player(AT, wanted)(at.numpy()) or []]
+
+
+def test_what_torch_alone_can_do_is_left_to_it():
+    tape, wanted = record(by_torch_alone)
+    with pytest.raises(NotRecordable, match="no counterpart in numpy"):
+        tape.array_player(AT, wanted)
+    for at in ELSEWHERE:
+        torch.testing.assert_close(of_cells(by_torch_alone, at), plain(by_torch_alone, at), rtol=1e-12, atol=1e-12)
+
+
+def test_many_numbers_are_left_to_arrays():
+    long = torch.linspace(0.0, 1.0, 50_000, dtype=torch.float64)
+    tape, wanted = record(lambda u: (long * u[0]).exp().sum())
+    with pytest.raises(NotRecordable, match="too many numbers"):
+        tape.cell_player(AT, wanted)
+
+
+@pytest.mark.parametrize("function", [rows, selections, smooth_ends])
 def test_played_elsewhere_it_gives_what_torch_gives(function):
-    for player in both(function):
+    for player in every_player(function):
         for at in ELSEWHERE:
             with torch.no_grad():
                 found = player(at)
@@ -72,7 +116,7 @@ def test_what_is_written_in_place_is_written_anew_each_time():
         matrix[1] = u[2]
         return before + (matrix * u).sum() + matrix.square().sum()
 
-    for player in both(function):
+    for player in every_player(function):
         for at in (*ELSEWHERE, ELSEWHERE[0]):
             with torch.no_grad():
                 found = player(at)
@@ -85,7 +129,7 @@ def test_another_way_through_the_computation_is_not_played():
     def function(u: Tensor) -> Tensor:
         return u.exp().sum() if bool((u > 0).all()) else u.square().sum()
 
-    for player in both(function):  # recorded where one coordinate is negative
+    for player in every_player(function):  # recorded where one coordinate is negative
         assert player(ELSEWHERE[0]) is None
         found = player(ELSEWHERE[1])
         assert found is not None
@@ -103,7 +147,7 @@ def test_a_compiled_function_is_one_step():
         def backward(ctx, *gradients):
             return gradients[0] * ctx.slope
 
-    for player in both(lambda u: Twice.apply(u.exp()).sum()):
+    for player in every_player(lambda u: Twice.apply(u.exp()).sum()):
         found = player(ELSEWHERE[1])
         assert found is not None
         torch.testing.assert_close(found[0], 2.0 * ELSEWHERE[1].exp().sum())
