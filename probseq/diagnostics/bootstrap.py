@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probseq.diagnostics.estimates import declared_by, entry_names, flat_entries
+from probseq.diagnostics.estimates import NO_COUNT, declared_by, entry_names, flat_entries
+from probseq.diagnostics.ranges import Range
 from probseq.diagnostics.resampling import Redraw, resampled, simulated
 from probseq.errors import FitError, ProbseqError
 from probseq.families.coordinates import is_simplex
@@ -31,6 +32,9 @@ from probseq.sequences import Sequences
 
 LIFT = 0.01
 """Least positive probability that a refit starts from: EM leaves a smaller one only slowly."""
+
+OFTEN = 0.05
+"""Share of refits at the edge of a range from which an entry is said to be near it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +97,11 @@ class Bootstrap:
         return 2.0 * self.estimate - upper, 2.0 * self.estimate - lower
 
     def frame(self, level: float = 0.95) -> pd.DataFrame:
-        """One row an entry: `estimate`, `standard_error`, `bias`, `lower`, `upper` (percentiles), `basic_lower`, ..."""
+        """One row an entry: `estimate`, `standard_error`, `bias`, `lower`, `upper` (percentiles), `basic_lower`, ...
+
+        `note` says which probabilities are at zero or one, in the fit or in how many of the refits: a bootstrap is not
+        right there (Andrews 2000), its standard errors and intervals are too narrow; `profile` has better ones.
+        """
         (lower, upper), (low, high) = self.percentile(level), self.basic(level)
         columns = {
             "estimate": self.estimate,
@@ -105,12 +113,31 @@ class Bootstrap:
             "basic_upper": high,
         }
         numbers = {name: column.numpy() for name, column in columns.items()}
-        return pd.DataFrame(numbers, index=pd.Index(self.names, name="parameter"))
+        return pd.DataFrame(numbers | {"note": self._notes()}, index=pd.Index(self.names, name="parameter"))
 
     @property
     def table(self) -> pd.DataFrame:
         """`frame` at 95%."""
         return self.frame()
+
+    def _notes(self) -> list[str]:
+        """(E,) which probabilities are at zero or one: all steps together would be less than `NO_COUNT` of a count."""
+        declared = declared_by(self.fit.model, self.fit.parameters)
+        parts = [Range.of(one.constraint, tuple(self.fit.parameters[name].shape)) for name, one in declared.items()]
+        where, least = Range.joined(parts), NO_COUNT / max(self.fit.observations, 1)
+        refits, notes = self.refits.to_numpy(), []
+        for number, value in enumerate(self.estimate.tolist()):
+            found = refits[:, number]
+            if (found == value).all():
+                notes.append("the same in every refit")
+                continue
+            share = float((np.minimum(found, 1.0 - found) < least).mean())
+            at_edge = min(value, 1.0 - value) < least
+            if (float(where.low[number]), float(where.high[number])) != (0.0, 1.0) or not (at_edge or share >= OFTEN):
+                notes.append("")
+            else:
+                notes.append(f"at the edge of its range{', as' if at_edge else ''} in {share:.0%} of refits")
+        return notes
 
 
 def bootstrap(

@@ -25,6 +25,9 @@ from probseq.errors import FitError
 from probseq.inference.fit import Fit
 from probseq.sequences import Sequences
 
+NEAR = "near the edge of its range"
+"""Said of a number whose plain interval leaves the range."""
+
 
 @dataclass(frozen=True, eq=False)
 class Errors:
@@ -70,7 +73,9 @@ class Errors:
         """One row a number, by name.
 
         Columns: `estimate`, `standard_error`, `z` (their ratio), `lower` and `upper` (within the range),
-        `plain_lower` and `plain_upper` (estimate -+ z standard errors), and `note`.
+        `plain_lower` and `plain_upper` (estimate -+ z standard errors), and `note`: why there is no standard error,
+        or that the plain interval leaves the range, so near the edge of which no standard error says much; `profile`
+        has better intervals there.
         """
         ends, plain = self.interval(level), self.plain_interval(level)
         columns = {
@@ -83,7 +88,10 @@ class Errors:
             "plain_upper": plain[1],
         }
         numbers = {name: column.numpy() for name, column in columns.items()}
-        return pd.DataFrame(numbers | {"note": list(self.notes)}, index=pd.Index(self.names, name="parameter"))
+        outside = (plain[0] < self.range.low) | (plain[1] > self.range.high)
+        near = [NEAR if left else "" for left in outside.tolist()]
+        notes = [why or remark for why, remark in zip(self.notes, near, strict=True)]
+        return pd.DataFrame(numbers | {"note": notes}, index=pd.Index(self.names, name="parameter"))
 
     @property
     def table(self) -> pd.DataFrame:

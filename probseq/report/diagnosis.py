@@ -115,10 +115,10 @@ class Diagnosis:
             return Section("parameters", "Posterior means with intervals of 90%.", table)
         errors = diagnostics.standard_errors(self.chapter.fit, self.chapter.series)
         table = errors.frame()[["estimate", "standard_error", "lower", "upper", "note"]]
-        unknown = int(table["note"].ne("").sum())
+        unknown, noted = int(table["standard_error"].isna().sum()), bool(table["note"].ne("").any())
         verdict = f"Estimates at the maximum of the {errors.objective} with intervals of 95% from the {errors.kind}."
         verdict += f" {unknown} of {len(table)} numbers have none; the note says why." if unknown else ""
-        return Section("parameters", verdict, table if unknown else table.drop(columns="note"))
+        return Section("parameters", verdict, table if noted else table.drop(columns="note"))
 
     def _residuals(self) -> Section:
         from probseq.report.diagnosis_plates import residual_plates

@@ -84,6 +84,21 @@ def test_bootstrap_and_hessian_agree_on_earthquakes(quakes):
     np.testing.assert_allclose(stay.draws[:, 0], 1.0 / found.refits["transition[0, 1]"], rtol=1e-12)
 
 
+def test_probabilities_at_an_edge_are_named():
+    """One success in six: so many refits have none as zero successes in six have chance, 33%."""
+    series = Sequences(torch.tensor([0.0, 0, 1, 0, 0, 0], dtype=DOUBLE), torch.tensor([6]))
+    fit = em(HMM(1, families.Bernoulli()), series)
+    found = bootstrap(fit, replicates=60, seed=0, workers=1)
+    share = float((found.refits["probability[0]"] < 1e-6).mean())
+    assert share == pytest.approx((5 / 6) ** 6, abs=4 * math.sqrt(0.33 * 0.67 / 60))
+    table = found.table
+    assert table.loc["probability[0]", "note"] == f"at the edge of its range in {share:.0%} of refits"
+    assert table.loc["initial[0]", "note"] == "the same in every refit"
+    edge = replace(fit, parameters={**fit.parameters, "probability": torch.tensor([1e-9], dtype=DOUBLE)})
+    note = replace(found, fit=edge).table.loc["probability[0]", "note"]
+    assert note == f"at the edge of its range, as in {share:.0%} of refits"
+
+
 # ---- new data ------------------------------------------------------------------------------------------------------
 
 

@@ -124,6 +124,13 @@ def test_known_states_have_the_errors_of_counts():
     assert table.loc["initial[0]", "note"] == "at the edge of its range"
 
 
+def test_a_plain_interval_that_leaves_the_range_is_said_to_be_near_its_edge():
+    """p = 1/6 of six has the standard error sqrt(p (1 - p) / 6) = 0.152: the plain interval of 68% stays above zero."""
+    found = standard_errors(em(HMM(1, families.Bernoulli()), constant(torch.tensor([0.0, 0, 1, 0, 0, 0]).double())))
+    assert found.frame().loc["probability[0]", "note"] == "near the edge of its range"
+    assert found.frame(0.68).loc["probability[0]", "note"] == ""
+
+
 def test_intervals_respect_the_range():
     fit = em(HMM(1, families.Gaussian()), constant(COUNTS[:3]))
     scale, error = float(fit.parameters["scale"]), float(fit.parameters["scale"]) / math.sqrt(6)
