@@ -61,6 +61,10 @@ Seasons = Annotated[
     ),
 ]
 Covariates = Annotated[str, typer.Option(metavar="NAMES", help="Columns that moves depend on, comma separated.")]
+Label = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of states that are known, from 0; empty or -1 where not.")
+]
+Weight = Annotated[str | None, typer.Option(metavar="NAME", help="Column of how often each sequence counts.")]
 Stationary = Annotated[bool, typer.Option("--stationary", help="Start in the chain's stationary law.")]
 Restarts = Annotated[int, typer.Option(metavar="R", help="Starts; the best is kept.")]
 Priors = Annotated[bool, typer.Option("--priors", help="Weakly informative priors, so that no state collapses.")]
@@ -90,12 +94,8 @@ def fit(
     group: Group = None,
     season: Seasons = None,
     covariates: Covariates = "",
-    label: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of states that are known, from 0; empty or -1 where not.")
-    ] = None,
-    weight: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of how often each sequence counts.")
-    ] = None,
+    label: Label = None,
+    weight: Weight = None,
     stationary: Stationary = False,
     method: Annotated[
         Method,
@@ -143,6 +143,8 @@ def select(
     group: Group = None,
     season: Seasons = None,
     covariates: Covariates = "",
+    label: Label = None,
+    weight: Weight = None,
     stationary: Stationary = False,
     criterion: Annotated[
         Criterion, typer.Option(metavar="bic|aic|aicc|hqic|icl", help="What the best has least of.")
@@ -159,7 +161,8 @@ def select(
     from probseq.cli.source import Source
 
     design = fitting.parse_design(covariates, season or [])
-    source = Source(tuple(column or ()), time, group, fill_gaps, covariates=design.covariates)
+    source = Source(tuple(column or ()), time, group, fill_gaps)
+    source = replace(source, covariates=design.covariates, label=label, weight=weight)
     search = fitting.Search(states, family, stationary, "em", restarts, seed, priors, design, criterion=criterion.value)
     return selecting.run(file, source, search, out, as_json)
 

@@ -98,8 +98,8 @@ def select(
 ) -> Selection:
     """Fit each model to the same series; the lowest criterion wins.
 
-    A model that cannot be fitted (`FitError`: every start ended with an unusable state) is passed over and says why. An
-    interrupt ends the search with what there is.
+    A model that cannot be fitted (`FitError`: every start ended with an unusable state) is passed over and says why, as
+    are those with fewer states than the labels of the series name. An interrupt ends the search with what there is.
 
     Args:
         models: to compare, such as `[HMM(k, family) for k in range(1, 5)]`.
@@ -119,7 +119,11 @@ def select(
         bound = {f"model {number} (from 0)": model.bind(series) for number, model in enumerate(models)}
         require_same_steps({name: observed_steps(model, series) for name, model in bound.items()}, "select")
     candidates: list[Candidate] = []
-    for model in models:
+    unfit = [_against_labels(model, series) for model in models]
+    for model, why in zip(models, unfit, strict=True):
+        if why and not all(unfit):
+            candidates.append(Candidate(model, None, why))
+            continue
         try:
             with _named_warnings(model):
                 fit = method(model, series, **options)
@@ -138,6 +142,17 @@ def select(
     if not any(candidate.fit for candidate in candidates):
         raise FitError(candidates[0].failed)
     return Selection(tuple(candidates), criterion)
+
+
+def _against_labels(model: HMM, series: Sequences) -> str:
+    """Why the labels of a series rule a model out; empty where they do not."""
+    if series.labels is None:
+        return ""
+    if series.labels.ndim == 2:
+        columns = series.labels.shape[1]
+        return f"the labels are of {columns} states" if columns != model.states else ""
+    highest = int(series.labels.max()) if len(series.labels) else -1
+    return f"the labels name state {highest}, which it lacks" if highest >= model.states else ""
 
 
 @contextmanager

@@ -51,6 +51,23 @@ def test_labels_and_weights_are_those_of_python(run: Callable, counts: Path, tmp
     assert decoded["state"].tolist() == expected.decode(free)["state"].tolist()
 
 
+def test_numbers_of_states_below_the_known_ones_are_passed_over(run: Callable, counts: Path) -> None:
+    known = ("--label", "regime", "--weight", "weight", "--priors")
+    ranged = ("--states", "1:3")
+    done = run("select", counts, *OPTIONS, *known, *ranged)
+    assert (done.code, done.err) == (0, "")
+    assert "1 state: the labels name state 1, which it lacks" in done.out
+    found = json.loads(run("select", counts, *OPTIONS, *known, *ranged, "--json").out)["candidates"]
+    assert [bool(row["failed"]) for row in found] == [True, False, False]
+    series = Sequences.from_csv(counts, "events", group="site", weight="weight", label="regime")
+    expected = em(HMM(2, families.Poisson()), series, priors=True, restarts=1)
+    assert found[1]["bic"] == pytest.approx(expected.bic, abs=1e-9)
+    fit = json.loads(run("fit", counts, *OPTIONS, *known, *ranged, "--json").out)
+    assert fit["candidates"] == found
+    refused = run("select", counts, *OPTIONS, *known, "--states", "1:1")
+    assert refused.code == 2 and "labels must lie in 0..0" in refused.err
+
+
 def test_columns_that_cannot_be(run: Callable, counts: Path, tmp_path: Path) -> None:
     refused = run("fit", counts, *OPTIONS, "--label", "state")
     assert refused.code == 2 and "state" in refused.err and "regime" in refused.err
