@@ -109,10 +109,14 @@ def count_fixed(declare: Callable[[], Declared], fixed: Values, states: int, law
         fixed: of their shapes, NaN where free.
         states: K.
         law: of the moves; to give an entry that it forbids takes nothing away.
+
+    Raises:
+        ModelError: as `check_fixed`.
     """
     if not fixed:
         return 0
     total, zeros, declared = 0, law.structural_zeros(states), declare()
+    check_fixed(declared, fixed, states, law)
     for name, known in fixed.items():
         parameter, given = declared[name], ~known.isnan()
         if is_simplex(parameter.constraint):

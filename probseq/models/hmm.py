@@ -118,6 +118,8 @@ class HMM:
         Returns:
             (T, *event) the observations.
         """
+        if self.fixed:
+            check_fixed(self.all_declared(_event_shape(series)), self.fixed, self.states, self.transition)
         known = whole(self.fixed)  # what is given in every entry is no site
         with poutine.block(hide=list(known)), poutine.condition(data=known):
             moves = overlay(self.transition.sample(self.states), self._moves, self.fixed)
@@ -213,8 +215,7 @@ class HMM:
         check_fixed(bound.all_declared(_event_shape(series)), bound.fixed, self.states, self.transition)
         if not with_priors:
             return bound
-        known = set(bound.priors)
-        unknown = known - set(bound.emission.parameters(_event_shape(series)))
+        unknown = set(bound.priors) - set(bound.emission.parameters(_event_shape(series)))
         if unknown:
             names = ", ".join(bound.emission.parameters(_event_shape(series)))
             raise ModelError(f"priors must name parameters of {self.emission.name}, {names}, got {sorted(unknown)}.")

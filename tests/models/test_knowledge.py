@@ -353,8 +353,10 @@ def test_svi_does_not_sample_what_is_given(tmp_path):
     ],
 )
 def test_what_cannot_be_fixed(fixed, message):
-    with pytest.raises(ModelError, match=message):
-        em(HMM(2, families.Poisson(), fixed=fixed), series(), restarts=1)
+    model = HMM(2, families.Poisson(), fixed=fixed)
+    for ask in (lambda: em(model, series(), restarts=1), lambda: model.program(series()), model.n_parameters):
+        with pytest.raises(ModelError, match=message):
+            ask()
 
 
 def test_a_vector_that_is_missing_in_part_is_scored_by_what_is_there():
