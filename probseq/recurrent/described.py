@@ -20,10 +20,10 @@ class Described(ABC):
     Each argument of its constructor is kept as an attribute of the same name; a `seed` need not be, since it bears on
     the first weights alone. A class that gives itself a `kind` can be rebuilt by it.
 
-    >>> from probseq.recurrent import LSTM, Cell
-    >>> LSTM(3, 5).description()
-    {'kind': 'lstm', 'input_size': 3, 'hidden_size': 5, 'orthogonal': False, 'forget_bias': None}
-    >>> Cell.rebuild(LSTM(3, 5).description()).hidden_size
+    >>> from probseq.recurrent import GRU, Cell
+    >>> GRU(3, 5).description()
+    {'kind': 'gru', 'input_size': 3, 'hidden_size': 5, 'orthogonal': False}
+    >>> Cell.rebuild(GRU(3, 5).description()).hidden_size
     5
     """
 

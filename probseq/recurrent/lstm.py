@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from probseq.errors import ModelError
 from probseq.recurrent.first_weights import make_orthogonal, weights_of_seed
 from probseq.recurrent.layer import State, require_sizes
 from probseq.recurrent.torch_cell import TorchCell
@@ -25,6 +26,8 @@ class LSTM(TorchCell):
         hidden_size: H.
         orthogonal: start from orthogonal recurrent weights, one matrix for each gate.
         forget_bias: the forget gate's first bias; 1 or 2 helps at long lags (Jozefowicz et al., 2015). None: torch's.
+        longest_lag: the units' memories are spread from 1 to about this many steps: forget biases log U(1, longest_lag
+            - 1), input biases minus those (Tallec & Ollivier, 2018). None: as `forget_bias` says.
         seed: of the first weights.
 
     >>> cell = LSTM(2, 3)
@@ -42,6 +45,7 @@ class LSTM(TorchCell):
         *,
         orthogonal: bool = False,
         forget_bias: float | None = None,
+        longest_lag: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -50,15 +54,29 @@ class LSTM(TorchCell):
         self.hidden_size = hidden_size
         self.orthogonal = orthogonal
         self.forget_bias = forget_bias
+        self.longest_lag = longest_lag
+        if longest_lag is not None and (forget_bias is not None or not longest_lag > 2):
+            raise ModelError(
+                f"longest_lag must be above 2 and without a forget_bias, got {longest_lag} and {forget_bias} at LSTM; "
+                "leave one of them out."
+            )
         with weights_of_seed(seed):
             self.layer = nn.LSTM(input_size, hidden_size, batch_first=True)
             if orthogonal:
                 make_orthogonal(self.layer.weight_hh_l0)
+            spread = None if longest_lag is None else torch.empty(hidden_size).uniform_(1.0, longest_lag - 1.0).log()
         if forget_bias is not None:
-            forget = slice(hidden_size, 2 * hidden_size)
-            with torch.no_grad():
-                self.layer.bias_ih_l0[forget] = forget_bias
-                self.layer.bias_hh_l0[forget] = 0.0
+            self._set_bias(1, torch.full((hidden_size,), float(forget_bias)))
+        if spread is not None:
+            self._set_bias(1, spread)
+            self._set_bias(0, -spread)
+
+    def _set_bias(self, gate: int, bias: Tensor) -> None:
+        """The first bias of gate 0 (input), 1 (forget), 2 (g) or 3 (output), in one of torch's two."""
+        rows = slice(gate * self.hidden_size, (gate + 1) * self.hidden_size)
+        with torch.no_grad():
+            self.layer.bias_ih_l0[rows] = bias
+            self.layer.bias_hh_l0[rows] = 0.0
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -74,9 +74,9 @@ def copy_task(count: int, lag: int, *, length: int = 10, symbols: int = 8, seed:
 
     >>> one = copy_task(1, lag=4, length=3, symbols=2, seed=1)
     >>> "".join("ab_?"[int(code)] for code in one.covariates[:, 0])
-    'bab___?___'
+    'bba___?___'
     >>> "".join(one.categories[code] for code in one.values)
-    '_______bab'
+    '_______bba'
     """
     generator = torch.Generator().manual_seed(seed)
     steps, blank, cue = lag + 2 * length, symbols, symbols + 1
@@ -97,5 +97,5 @@ def copy_task(count: int, lag: int, *, length: int = 10, symbols: int = 8, seed:
 
 
 def copying_without_memory(lag: int, *, length: int = 10, symbols: int = 8) -> float:
-    """Nats per step of the best answer to copying that knows the time and none of the symbols: 10 log 8 / (lag + 20)."""
+    """Nats per step of the best answer to copying that knows none of the symbols: 10 log 8 / (lag + 20)."""
     return length * math.log(symbols) / (lag + 2 * length)

@@ -28,6 +28,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "vanilla relu": lambda: Vanilla(D, H, activation="relu", orthogonal=True, seed=1),
     "lstm": lambda: LSTM(D, H, seed=2),
     "lstm forget bias": lambda: LSTM(D, H, orthogonal=True, forget_bias=1.0, seed=2),
+    "lstm long memory": lambda: LSTM(D, H, longest_lag=20.0, seed=2),
     "gru": lambda: GRU(D, H, seed=3),
     "gru orthogonal": lambda: GRU(D, H, orthogonal=True, seed=3),
     "leaky": lambda: Leaky(D, H, tau=[1.0, 2.5, 10.0, 1e6], orthogonal=True, seed=12),

@@ -118,6 +118,17 @@ def test_orthogonal_weights_keep_lengths(name: str) -> None:
         torch.testing.assert_close(gate @ gate.T, torch.eye(H), rtol=0, atol=1e-6)  # float32
 
 
+def test_memories_are_spread_up_to_the_longest_lag() -> None:
+    """Biases log u and -log u of the gates forget and input: a unit then keeps u / (1 + u) of its memory a step."""
+    cell = LSTM(D, 400, longest_lag=101.0, seed=1).double()
+    _, _, b_x, b_h = (weight.detach().reshape(4, 400, *weight.shape[1:]) for weight in cell.weights)
+    steps = (b_x + b_h)[1].exp()
+    assert torch.equal(b_x[0], -b_x[1]) and not bool(b_h[:2].any())
+    assert bool(((steps >= 1) & (steps <= 100.001)).all())
+    assert abs(float(steps.mean()) - 50.5) < 4 * 99 / (12 * 400) ** 0.5  # uniform on (1, 100)
+    assert torch.equal(cell.weights[1], LSTM(D, 400, seed=1).double().weights[1])
+
+
 def test_the_forget_bias_is_the_forget_gates() -> None:
     """With no input and no weights but that bias, the memory keeps sigmoid(bias) of itself at each step."""
     cell = LSTM(D, H, forget_bias=2.0).double()
@@ -167,6 +178,8 @@ def test_cells_by_name() -> None:
         (lambda: Bidirectional(LSTM(2, 3), LSTM(3, 3)), "input_size must be the same for both cells, got 2 and 3"),
         (lambda: Bidirectional(*[LSTM(2, 3)] * 2), "cells must be two, got one and the same"),
         (lambda: cell_by_name("elman", 2, 3), "the cell must be one of .*vanilla.*, got 'elman'"),
+        (lambda: LSTM(2, 3, longest_lag=9.0, forget_bias=1.0), "without a forget_bias, got 9.0 and 1.0 at LSTM"),
+        (lambda: LSTM(2, 3, longest_lag=2.0), "above 2"),
         (lambda: cell_by_name("gru", 2, 3, forget_bias=1.0), "options must be among orthogonal, got forget_bias"),
         (lambda: cell_by_name("gru", 2, 3, layers=0), "layers must be at least 1, got 0"),
         (lambda: cell_by_name("gru", 2, 3, dropout=0.5), "dropout must be 0 with one layer, got 0.5"),
