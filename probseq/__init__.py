@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Captioner": "probseq.models",
     "DataError": "probseq.errors",
     "Design": "probseq.design",
     "Fit": "probseq.inference",
@@ -23,6 +24,7 @@ _HOME = {
     "Season": "probseq.design",
     "SequenceToSequence": "probseq.models",
     "Sequences": "probseq.sequences",
+    "VideoCaptioner": "probseq.models",
     "choose_order": "probseq.models",
     "em": "probseq.inference",
     "gibbs": "probseq.inference",
@@ -43,6 +45,7 @@ _HOME = {
 _MODULES = ("datasets", "families")
 
 __all__ = [
+    "Captioner",
     "DataError",
     "Design",
     "Fit",
@@ -57,6 +60,7 @@ __all__ = [
     "Season",
     "SequenceToSequence",
     "Sequences",
+    "VideoCaptioner",
     "choose_order",
     "datasets",
     "em",
@@ -86,7 +90,7 @@ if TYPE_CHECKING:
     from probseq.genome import segment
     from probseq.inference import Fit, NetworkFit, em, gibbs, join_chains, laplace, nuts, pyro_nuts, select, svi, train
     from probseq.io import read_parallel
-    from probseq.models import HMM, MarkovModel, SequenceToSequence, choose_order
+    from probseq.models import HMM, Captioner, MarkovModel, SequenceToSequence, VideoCaptioner, choose_order
     from probseq.pairs import Pairs
     from probseq.sequences import Sequences
 

@@ -8,6 +8,8 @@ from probseq.errors import DataError
 from probseq.models.network import Network
 
 HOMES: dict[str, tuple[str, str]] = {
+    "captioner": ("probseq.models.captioning", "Captioner"),
+    "video-captioner": ("probseq.models.video_captioning", "VideoCaptioner"),
     "sequence_to_sequence": ("probseq.models.sequence_to_sequence", "SequenceToSequence"),
 }
 """kind -> (module, class). A new network enters its line here."""
