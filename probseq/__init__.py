@@ -42,7 +42,7 @@ _HOME = {
     "svi": "probseq.inference",
     "train": "probseq.inference",
 }
-_MODULES = ("datasets", "families")
+_MODULES = ("datasets", "families", "recurrent")
 
 __all__ = [
     "Captioner",
@@ -73,6 +73,7 @@ __all__ = [
     "posterior",
     "pyro_nuts",
     "read_parallel",
+    "recurrent",
     "segment",
     "select",
     "standard_errors",
@@ -82,7 +83,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from probseq import datasets, families
+    from probseq import datasets, families, recurrent
     from probseq.chains import MarkovChain, marginalize, posterior, stationary_law
     from probseq.design import Design, Season
     from probseq.diagnostics import standard_errors

@@ -42,8 +42,20 @@ class Described(ABC):
             _KINDS[cls.kind] = cls
 
     def description(self) -> dict[str, Any]:
-        """Plain values (JSON) from which `rebuild` makes the same layer, without its weights."""
+        """Plain values (JSON) from which `rebuild` makes the same layer, without its weights.
+
+        Raises:
+            ModelError: its class, or that of a part, has no kind, or does not keep what it was made of.
+        """
+        where = type(self).__name__
+        if not hasattr(self, "kind"):
+            raise ModelError(f"a layer must have a kind to be saved, got none at {where}; name its class by `kind`.")
         names = [name for name in inspect.signature(type(self)).parameters if name != "seed"]
+        if lost := [name for name in names if not hasattr(self, name)]:
+            raise ModelError(
+                f"a layer must keep its constructor's arguments to be saved, got no '{lost[0]}' at {where}; make it an "
+                "attribute of that name."
+            )
         return {"kind": self.kind, **{name: _plain(getattr(self, name)) for name in names}}
 
     @classmethod

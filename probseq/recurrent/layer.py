@@ -71,12 +71,12 @@ class RecurrentLayer(Described, nn.Module, ABC):
             lengths = None if bool((lengths == inputs.shape[1]).all()) else lengths
         if state is None:
             return lengths, self.start(len(inputs))
-        shapes = tuple((len(inputs), *shape) for shape in self.state_shapes)
-        if tuple(tuple(one.shape) for one in state) != shapes:
-            got = ", ".join(str(tuple(one.shape)) for one in state)
+        shapes = [(len(inputs), *shape) for shape in self.state_shapes]
+        if [tuple(one.shape) for one in state] != shapes or any(one.dtype != like.dtype for one in state):
+            got = ", ".join(f"{tuple(one.shape)} {one.dtype}" for one in state) or "nothing"
+            fit = ", ".join(f"{shape} {like.dtype}" for shape in shapes) or "nothing"
             raise DataError(
-                f"the state must have shapes {', '.join(map(str, shapes))}, got {got} at {where}; "
-                "take it from start() or from the window before."
+                f"the state must be {fit}, got {got} at {where}; take it from start() or from the window before."
             )
         return lengths, state
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from probseq.errors import DataError
-from probseq.recurrent import Cell, RecurrentLayer
+from probseq.errors import DataError, ModelError
+from probseq.recurrent import Cell, RecurrentLayer, Stacked
 from tests.recurrent.every_cell import CELLS, LAYERS, MEMORYLESS, D, numbers, state_like
 from tests.recurrent.transcriptions import transcribed
 
@@ -223,8 +223,47 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_state_of_other_shapes_is_refused(layer: RecurrentLayer) -> None:
-    for state in (state_like(layer, 4), (*state_like(layer, 5), numbers(5, 2))):
-        if state:
-            with pytest.raises(DataError, match=r"the state must have shapes .*; take it from start\(\)"):
-                layer.unroll(numbers(5, 7, D), LENGTHS, state)
+def test_a_state_that_does_not_fit_is_refused(layer: RecurrentLayer) -> None:
+    right = state_like(layer, 5)
+    wrong = [(*right, numbers(5, 2))]
+    if right:
+        wrong += [state_like(layer, 4), tuple(one.float() for one in right)]
+    for state in wrong:
+        with pytest.raises(DataError, match=r"the state must be .*; take it from start\(\)"):
+            layer.unroll(numbers(5, 7, D), LENGTHS, state)
+
+
+def test_a_layer_of_ones_own_is_saved_if_it_can_be() -> None:
+    class Mean(Cell):
+        """h_t = x_t / n, without a name."""
+
+        def __init__(self, n: int) -> None:
+            super().__init__()
+            self.input_size = self.hidden_size = D
+            self.n = torch.nn.Parameter(torch.tensor(float(n)))
+
+        state_shapes = ()
+
+        def step(self, inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            return inputs / self.n, state
+
+    class NamedMean(Mean):
+        kind = "mean of the tests"
+
+        def __init__(self, count: int) -> None:
+            super().__init__(count)
+
+    class SavedMean(NamedMean):
+        kind = "saved mean of the tests"
+
+        def __init__(self, count: int) -> None:
+            super().__init__(count)
+            self.count = count
+
+    with pytest.raises(ModelError, match="a layer must have a kind to be saved, got none at Mean"):
+        Mean(2).description()
+    with pytest.raises(ModelError, match="keep its constructor's arguments to be saved, got no 'count' at NamedMean"):
+        Stacked([NamedMean(2)]).description()
+    again = Cell.rebuild(Stacked([SavedMean(2)]).description())
+    inputs = numbers(5, 7, D).float()
+    assert torch.equal(again.unroll(inputs, LENGTHS)[0], SavedMean(2).unroll(inputs, LENGTHS)[0])
