@@ -15,12 +15,14 @@ _HOME = {
     "Fit": "probseq.inference",
     "FitError": "probseq.errors",
     "HMM": "probseq.models",
+    "LengthLaw": "probseq.models",
     "MarkovChain": "probseq.chains",
     "MarkovModel": "probseq.models",
     "ModelError": "probseq.errors",
     "Pairs": "probseq.pairs",
     "NetworkFit": "probseq.inference",
     "ProbseqError": "probseq.errors",
+    "RecurrentModel": "probseq.models",
     "Season": "probseq.design",
     "SequenceToSequence": "probseq.models",
     "Sequences": "probseq.sequences",
@@ -51,12 +53,14 @@ __all__ = [
     "Fit",
     "FitError",
     "HMM",
+    "LengthLaw",
     "MarkovChain",
     "MarkovModel",
     "ModelError",
     "Pairs",
     "NetworkFit",
     "ProbseqError",
+    "RecurrentModel",
     "Season",
     "SequenceToSequence",
     "Sequences",
@@ -91,7 +95,16 @@ if TYPE_CHECKING:
     from probseq.genome import segment
     from probseq.inference import Fit, NetworkFit, em, gibbs, join_chains, laplace, nuts, pyro_nuts, select, svi, train
     from probseq.io import read_parallel
-    from probseq.models import HMM, Captioner, MarkovModel, SequenceToSequence, VideoCaptioner, choose_order
+    from probseq.models import (
+        HMM,
+        Captioner,
+        LengthLaw,
+        MarkovModel,
+        RecurrentModel,
+        SequenceToSequence,
+        VideoCaptioner,
+        choose_order,
+    )
     from probseq.pairs import Pairs
     from probseq.sequences import Sequences
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probseq.errors import DataError, ModelError
 from probseq.inference.simulation import draw_of, simulate_ahead, steps_ahead
+from probseq.models.forecast_columns import check_forecast, drawn_columns, forecast_frame
 from probseq.models.hmm import HMM
 from probseq.sequences import Sequences
 
@@ -28,25 +29,18 @@ def forecast(
     seed: int = 0,
 ) -> pd.DataFrame:
     """The law of the next `horizon` steps of every sequence as a frame; see `Fit.forecast`."""
-    if horizon < 1:
-        raise DataError(f"horizon must be at least 1, got {horizon}; ask for one step or more.")
-    outside = [q for q in quantiles if not 0.0 < q < 1.0]
-    if outside:
-        raise DataError(f"quantiles must lie between 0 and 1, got {outside[0]}; give shares such as 0.05.")
+    check_forecast(horizon, quantiles)
     _require_covariates(model, covariates)
     longer = series.future(horizon, covariates)
     weights = state_forecast(model, draws, longer, horizon)
     if model.emission.context.lags:
         drawn = simulate_ahead(model, draws, longer, horizon, seed)
-        columns = _summaries(drawn, model, tuple(series.columns), series.categories, quantiles)
+        columns = drawn_columns(drawn, model.emission, tuple(series.columns), series.categories, quantiles)
     else:
         columns = _mixtures(model, draws, longer, weights, horizon, quantiles)
     for k in range(model.states):
         columns[f"probability_{k}"] = weights.mean(0)[:, k].numpy()
-    frame = pd.DataFrame(columns, index=series.future_index(horizon))
-    if series.count > 1:
-        frame.insert(0, series.ids.name or "sequence", np.repeat(series.ids.to_numpy(), horizon))
-    return frame
+    return forecast_frame(columns, series, horizon)
 
 
 def _require_covariates(model: HMM, covariates: Any) -> None:
@@ -86,25 +80,6 @@ def _mixtures(
         for q in quantiles:
             columns[f"q{q:g}"] = mixture_quantile(model, emission, weights, q, context).numpy()
     return columns
-
-
-def _summaries(
-    drawn: Tensor,
-    model: HMM,
-    columns: tuple[str, ...],
-    categories: tuple[str, ...] | None,
-    quantiles: Sequence[float],
-) -> dict[str, np.ndarray]:
-    """Means and quantiles, or shares of symbols, of draws (n, H, *event) of the steps ahead."""
-    values = drawn.numpy()
-    if model.emission.nominal:
-        names = categories or tuple(str(code) for code in range(int(values.max()) + 1))
-        return {f"p({name})": (values == code).mean(0) for code, name in enumerate(names)}
-    if values.ndim == 3:
-        return {f"mean_{name}": values[..., column].mean(0) for column, name in enumerate(columns)}
-    method = "inverted_cdf" if model.emission.discrete else "linear"
-    found = {f"q{q:g}": np.quantile(values, q, axis=0, method=method) for q in quantiles}
-    return {"mean": values.mean(0), **found}
 
 
 def mixture_quantile(

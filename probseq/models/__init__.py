@@ -8,8 +8,10 @@ from probseq.models.image_encoder import ConvolutionalEncoder
 from probseq.models.markov_fit import MarkovFit
 from probseq.models.markov_model import MarkovModel, choose_order
 from probseq.models.ngrams import KneserNey, MaximumLikelihood, PosteriorMean, WittenBell
+from probseq.models.recurrent_model import RecurrentModel
 from probseq.models.sentence_search import Greedy, Hypothesis, Sampling
 from probseq.models.sequence_to_sequence import SequenceToSequence
+from probseq.models.stopping import LengthLaw
 from probseq.models.video_captioning import VideoCaptioner, transferred
 from probseq.models.vocabulary import Vocabulary
 
@@ -24,10 +26,12 @@ __all__ = [
     "HMM",
     "Hypothesis",
     "KneserNey",
+    "LengthLaw",
     "MarkovFit",
     "MarkovModel",
     "MaximumLikelihood",
     "PosteriorMean",
+    "RecurrentModel",
     "Sampling",
     "SequenceToSequence",
     "VideoCaptioner",

@@ -11,6 +11,7 @@ HOMES: dict[str, tuple[str, str]] = {
     "captioner": ("probseq.models.captioning", "Captioner"),
     "video-captioner": ("probseq.models.video_captioning", "VideoCaptioner"),
     "sequence_to_sequence": ("probseq.models.sequence_to_sequence", "SequenceToSequence"),
+    "recurrent": ("probseq.models.recurrent_model", "RecurrentModel"),
 }
 """kind -> (module, class). A new network enters its line here."""
 
