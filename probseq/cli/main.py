@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from probseq.cli import network_commands  # noqa: F401 - its commands join those of app
 from probseq.cli.commands import app
 from probseq.errors import ProbseqError
 
@@ -20,6 +21,7 @@ OPTIONS = {
     "fill_gaps=True inserts": "--fill-gaps inserts",
     "priors=True": "--priors",
     "pass symbols=True to read the texts as categories": "--family categorical reads the texts as categories",
+    "(resume=True)": "with --resume",
     "series.unlabelled()": "leave --label out",
 }
 """What a remedy of the Python interface is called on the command line."""

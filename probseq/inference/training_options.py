@@ -38,6 +38,7 @@ class TrainingOptions:
             of so many steps, the state carried over; None goes back to the first step.
         patience: epochs without a lower loss before it stops; None goes on.
         halve_after: epochs without a lower loss before the learning rate is halved; None keeps it.
+        anneal: let the learning rate fall in a straight line, epoch by epoch, to its part of 1 / epochs in the last.
         bucketed: batches of examples of like length, which saves padding.
         seed: of batches, of the share held out and of what is random in the network.
     """
@@ -51,6 +52,7 @@ class TrainingOptions:
     truncate: int | None = None
     patience: int | None = 10
     halve_after: int | None = None
+    anneal: bool = False
     bucketed: bool = False
     seed: int = 0
 
@@ -69,6 +71,10 @@ class TrainingOptions:
             if isinstance(value, bool) or not isinstance(value, int | float) or not (0.0 < value < math.inf or least):
                 rule = "at least 0" if name == "weight_decay" else "above 0"
                 raise FitError(f"{name} must be a finite number {rule}, got {value!r} in train; give one.")
+        if self.anneal and self.halve_after is not None:
+            raise FitError(
+                f"halve_after must be None where the rate is annealed, got {self.halve_after} in train; leave one out."
+            )
         if self.optimizer not in OPTIMIZERS:
             raise FitError(
                 f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r} in train; choose among them."
@@ -87,7 +93,8 @@ class TrainingOptions:
 
     def binding(self) -> dict[str, Any]:
         """Those that a resumed run must share."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE}
+        free = ("patience",) if self.anneal else FREE
+        return {name: value for name, value in asdict(self).items() if name not in free}
 
 
 def training_options(given: dict[str, Any]) -> TrainingOptions:

@@ -77,6 +77,8 @@ class Run:
     @property
     def learning_rate(self) -> float:
         """Of the next epoch: halved when neither the loss nor the rate has fallen for `halve_after` epochs."""
+        if self.options.anneal:
+            return self.options.learning_rate * max(1.0, self.options.epochs - self.epoch) / self.options.epochs
         if not self.rows:
             return self.options.learning_rate
         rate = self.rows[-1]["learning_rate"]

@@ -81,6 +81,15 @@ def test_the_learning_rate_is_halved_when_the_loss_stays() -> None:
     assert curves["learning_rate"].tolist() == expected and len(set(expected)) > 2
 
 
+def test_the_learning_rate_falls_in_a_line(tmp_path: Path) -> None:
+    fit = train(LetterNetwork(), letters(8), epochs=4, learning_rate=0.02, anneal=True, directory=tmp_path)
+    np.testing.assert_allclose(fit.curves["learning_rate"], [0.02, 0.015, 0.01, 0.005], rtol=1e-12)
+    with pytest.raises(FitError, match="epochs of a resumed training must be 4"):
+        train(LetterNetwork(), letters(8), epochs=5, learning_rate=0.02, anneal=True, directory=tmp_path, resume=True)
+    with pytest.raises(FitError, match="halve_after must be None"):
+        train(LetterNetwork(), letters(8), anneal=True, halve_after=2)
+
+
 def test_windows_carry_the_state_and_score_the_same() -> None:
     """Evaluated by windows the loss is the same; trained by windows, the number of updates is that of the windows."""
     data, held_out = letters(), letters(seed=1)
