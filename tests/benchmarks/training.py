@@ -1,0 +1,154 @@
+"""What `train` costs beside a bare torch loop on the same network, batches, clipping and optimiser.
+
+    python -m tests.benchmarks.training
+
+An LSTM of 128 units over symbols: cross entropy of the next one, batches of 32, Adam. The loop is what anyone would
+write: nn.Embedding, nn.LSTM (packed where sequences differ in length), nn.Linear, F.cross_entropy, clip_grad_norm_,
+step; it keeps the sum of its losses. `train` does the same, and checks each loss and gradient, seeds each batch, keeps
+curves and the best weights, and scores in float64. Both take turns in one process, an epoch each; a ratio is the median
+over neighbouring turns. Each number of threads has a process of its own. Writes training.json and training.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from probseq import Sequences, train
+from probseq.inference.training_options import TrainingOptions
+from probseq.inference.training_steps import batches
+from probseq.models.recurrent_model import RecurrentModel
+
+HERE = Path(__file__).parent
+SYMBOLS, HIDDEN, EMBEDDING, BATCH = 64, 128, 32, 32
+EXAMPLES, STEPS, TURNS = 1600, 100, 7
+
+
+def data(ragged: bool) -> Sequences:
+    """Random symbols: 1600 sequences of 100 steps, or of 20 to 180."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.full((EXAMPLES,), STEPS)
+    if ragged:
+        lengths = torch.randint(STEPS // 5, 2 * STEPS - STEPS // 5 + 1, (EXAMPLES,), generator=generator)
+    values = torch.randint(0, SYMBOLS, (int(lengths.sum()),), generator=generator)
+    names = tuple(chr(40 + code) for code in range(SYMBOLS))
+    return Sequences(values.to(torch.uint8), lengths, categories=names)
+
+
+class Bare(nn.Module):
+    """The same network out of torch's own parts."""
+
+    def __init__(self, network: RecurrentModel) -> None:
+        super().__init__()
+        cell: Any = network.cell
+        self.embedding = nn.Embedding(SYMBOLS + 1, EMBEDDING + 1)
+        self.lstm, self.head = copy.deepcopy(cell.layer), copy.deepcopy(network.head.linear)
+
+    def forward(self, before: Tensor, lengths: Tensor | None) -> Tensor:
+        """(B, L) codes to logits (B, L, M)."""
+        inputs = self.embedding(before)
+        if lengths is None:
+            return self.head(self.lstm(inputs)[0])
+        packed = self.lstm(pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False))[0]
+        return self.head(pad_packed_sequence(packed, batch_first=True)[0])
+
+
+def bare_loop(
+    network: nn.Module, before: Tensor, target: Tensor, lengths: Tensor | None, chosen: list[Tensor]
+) -> float:
+    """An epoch; the mean loss. Targets are padded by -100, which cross_entropy leaves out."""
+    optimiser, total = torch.optim.Adam(network.parameters(), lr=1e-3), 0.0
+    network.train()
+    for index in chosen:
+        own = None if lengths is None else lengths[index]
+        most = before.shape[1] if own is None else int(own.max())
+        logits = network(before[index, :most], own)
+        loss = functional.cross_entropy(logits.flatten(0, 1), target[index, :most].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        total += loss.item()
+    return total / len(chosen)
+
+
+def padded(series: Sequences) -> tuple[Tensor, Tensor]:
+    """(N, L) the symbol before each step, SYMBOLS at the first, and the symbol, -100 after the end."""
+    parts = series.values.long().split(series.lengths.tolist())
+    target = nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=-100)
+    before = target.roll(1, 1).clamp(min=0)
+    before[:, 0] = SYMBOLS
+    return before, target
+
+
+def measure(ragged: bool, bucketed: bool = False) -> dict[str, Any]:
+    """Seconds of an epoch of both, turn by turn, and the losses that they found; the bare loop has no buckets."""
+    series = data(ragged)
+    network = RecurrentModel.for_series(series, "categorical", "lstm", HIDDEN, embedding=EMBEDDING)
+    before, target = padded(series)
+    lengths = series.lengths if ragged else None
+    chosen = batches(series.lengths, 0, TrainingOptions(batch_size=BATCH))
+    seconds: dict[str, list[float]] = {"train": [], "bare": []}
+    loss: dict[str, float] = {}
+    for turn in range(TURNS + 1):  # the first warms up
+        for name in ("train", "bare") if turn % 2 else ("bare", "train"):
+            plain = Bare(network)
+            began = time.perf_counter()
+            if name == "train":
+                loss[name] = train(network, series, epochs=1, batch_size=BATCH, bucketed=bucketed).curves["train"][0]
+            else:
+                loss[name] = bare_loop(plain, before, target, lengths, chosen)
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    ratio = statistics.median(ours / theirs for ours, theirs in zip(seconds["train"], seconds["bare"], strict=True))
+    steps = series.total_steps
+    return {
+        "lengths": f"20 to 180{', bucketed by train' * bucketed}" if ragged else str(STEPS),
+        "threads": torch.get_num_threads(),
+        "train_steps_per_second": steps / statistics.median(seconds["train"]),
+        "bare_steps_per_second": steps / statistics.median(seconds["bare"]),
+        "ratio": ratio,
+        "loss": loss,
+        "seconds": seconds,
+    }
+
+
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    """A row for each number of threads and kind of lengths."""
+    lines = ["| lengths | threads | bare loop, steps/s | `train`, steps/s | seconds of `train` / bare |"]
+    lines.append("|---|---|---|---|---|")
+    for row in rows:
+        bare, ours = row["bare_steps_per_second"], row["train_steps_per_second"]
+        lines.append(f"| {row['lengths']} | {row['threads']} | {bare:,.0f} | {ours:,.0f} | {row['ratio']:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--json"]:
+        print(json.dumps([measure(False), measure(True), measure(True, bucketed=True)]))
+        return
+    rows: list[dict[str, Any]] = []
+    for threads in (1, 2):
+        command = [sys.executable, "-m", "tests.benchmarks.training", "--json"]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        rows += json.loads(done.stdout.splitlines()[-1])
+    print(as_markdown(rows))
+    (HERE / "training.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (HERE / "training.md").write_text(as_markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
