@@ -23,7 +23,7 @@ def test_help_names_every_command(run: Callable) -> None:
     for arguments in ((), ("--help",)):
         shown = run(*arguments)
         assert (shown.code, shown.err) == (0, "")
-        for command in ("fit", "decode", "forecast", "simulate", "report", "segment", "datasets", "demo"):
+        for command in ("fit", "decode", "forecast", "simulate", "report", "segment", "train", "datasets", "demo"):
             assert f" {command} " in shown.out
     assert "--stationary" in run("fit", "--help").out
     assert run("--version").out == f"probseq {__version__}\n"
