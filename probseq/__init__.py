@@ -14,6 +14,7 @@ _HOME = {
     "Design": "probseq.design",
     "Fit": "probseq.inference",
     "FitError": "probseq.errors",
+    "FrameTracker": "probseq.models",
     "HMM": "probseq.models",
     "LengthLaw": "probseq.models",
     "MarkovChain": "probseq.chains",
@@ -52,6 +53,7 @@ __all__ = [
     "Design",
     "Fit",
     "FitError",
+    "FrameTracker",
     "HMM",
     "LengthLaw",
     "MarkovChain",
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from probseq.models import (
         HMM,
         Captioner,
+        FrameTracker,
         LengthLaw,
         MarkovModel,
         RecurrentModel,

@@ -12,6 +12,7 @@ from probseq.models.recurrent_model import RecurrentModel
 from probseq.models.sentence_search import Greedy, Hypothesis, Sampling
 from probseq.models.sequence_to_sequence import SequenceToSequence
 from probseq.models.stopping import LengthLaw
+from probseq.models.tracking import FrameTracker
 from probseq.models.video_captioning import VideoCaptioner, transferred
 from probseq.models.vocabulary import Vocabulary
 
@@ -21,6 +22,7 @@ __all__ = [
     "Captioner",
     "ConvolutionalEncoder",
     "Decoder",
+    "FrameTracker",
     "Given",
     "Greedy",
     "HMM",

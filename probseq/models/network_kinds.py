@@ -9,6 +9,7 @@ from probseq.models.network import Network
 
 HOMES: dict[str, tuple[str, str]] = {
     "captioner": ("probseq.models.captioning", "Captioner"),
+    "frame-tracker": ("probseq.models.tracking", "FrameTracker"),
     "video-captioner": ("probseq.models.video_captioning", "VideoCaptioner"),
     "sequence_to_sequence": ("probseq.models.sequence_to_sequence", "SequenceToSequence"),
     "recurrent": ("probseq.models.recurrent_model", "RecurrentModel"),

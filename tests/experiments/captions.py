@@ -116,9 +116,13 @@ def table(fit: NetworkFit, parts: dict[str, tuple[np.ndarray, Pairs]], way: str)
 
 def as_markdown(rows: pd.DataFrame) -> str:
     """The table for a page, numbers with three digits."""
-    cells = [[value if isinstance(value, str) else f"{value:.3f}" for value in row] for row in rows.to_numpy().tolist()]
+    cells = [[_cell(value) for value in row] for row in rows.to_numpy().tolist()]
     lines = [list(map(str, rows.columns)), ["---"] * len(rows.columns), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def grid(network: Captioner, compositions: np.ndarray, pairs: Pairs, path: Path, columns: int = 6) -> None:
@@ -127,7 +131,7 @@ def grid(network: Captioner, compositions: np.ndarray, pairs: Pairs, path: Path,
     said = network.describe(pairs.inputs[: axes.size])  # type: ignore[index]
     for axis, image, words, truth in zip(axes.flat, pairs.inputs, said, compositions, strict=False):  # type: ignore
         right = words == sentence(truth)
-        axis.imshow(image[0], cmap="gray_r", vmin=0.0, vmax=1.0)
+        axis.imshow(image[0].numpy(), cmap="gray_r", vmin=0.0, vmax=1.0)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_title(words, fontsize=7.5, color="#222222" if right else "#D55E00")
