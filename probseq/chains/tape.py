@@ -47,9 +47,11 @@ class Step:
     written: tuple[Tensor, ...] = ()
     inner: Callable[..., Any] | None = None
 
+    @functools.cached_property
     def inputs(self) -> list[Tensor]:
         return [leaf for leaf in tree_flatten((self.arguments, self.options))[0] if isinstance(leaf, Tensor)]
 
+    @functools.cached_property
     def outputs(self) -> list[Tensor]:
         return [leaf for leaf in tree_flatten(self.result)[0] if isinstance(leaf, Tensor)]
 
@@ -151,13 +153,13 @@ def _moving(steps: Sequence[Step], given: Tensor) -> list[Step]:
         before = len(moving)
         read: set[int] = set()
         for step in steps:
-            touched = {_memory(tensor) for tensor in (*step.inputs(), *step.outputs())}
+            touched = {_memory(tensor) for tensor in (*step.inputs, *step.outputs)}
             written = {_memory(tensor) for tensor in step.written}
             if touched & moving:
-                moving |= {_memory(tensor) for tensor in step.outputs()} | written
+                moving |= {_memory(tensor) for tensor in step.outputs} | written
                 read |= touched
             moving |= written & read  # what is written to after it was read is not data
-    kept = [step for step in steps if moving & {_memory(t) for t in (*step.inputs(), *step.outputs())}]
+    kept = [step for step in steps if moving & {_memory(t) for t in (*step.inputs, *step.outputs)}]
     for step in kept:
         if any(_memory(tensor) not in made for tensor in step.written):
             raise NotRecordable(f"{step.function} writes to numbers from outside")
@@ -170,8 +172,8 @@ def _made(steps: Sequence[Step], given: Tensor) -> set[int]:
     """Memory that the steps themselves came by."""
     older, made = {_memory(given)}, set()
     for step in steps:
-        older |= {_memory(tensor) for tensor in step.inputs()} - made
-        made |= {_memory(tensor) for tensor in step.outputs()} - older
+        older |= {_memory(tensor) for tensor in step.inputs} - made
+        made |= {_memory(tensor) for tensor in step.outputs} - older
     return made
 
 
@@ -180,12 +182,12 @@ def _needed(steps: Sequence[Step], wanted: Sequence[Tensor]) -> list[Step]:
     tensors, memory = {id(tensor) for tensor in wanted}, {_memory(tensor) for tensor in wanted}
     kept = []
     for step in reversed(steps):
-        outputs = step.outputs()
+        outputs = step.outputs
         fills = any(_memory(tensor) in memory for tensor in step.written)
         if fills or not outputs or any(id(tensor) in tensors for tensor in outputs):
             kept.append(step)
-            tensors |= {id(tensor) for tensor in step.inputs()}
-            memory |= {_memory(tensor) for tensor in step.inputs()}
+            tensors |= {id(tensor) for tensor in step.inputs}
+            memory |= {_memory(tensor) for tensor in step.inputs}
     return kept[::-1]
 
 
@@ -208,16 +210,16 @@ class _Program:
         lines, done = [], {}
         for step in self.steps:
             call = self._call(step)
-            pure = not step.written and not any(_memory(t) in fixed for t in (*step.inputs(), *step.outputs()))
+            pure = not step.written and not any(_memory(t) in fixed for t in (*step.inputs, *step.outputs))
             if pure and step.function in SAME:
                 self.names[id(step.result)] = self._spelled(step.arguments[0])
             elif pure and call in done:
-                for tensor, same in zip(step.outputs(), done[call], strict=True):
+                for tensor, same in zip(step.outputs, done[call], strict=True):
                     self.names[id(tensor)] = self.names[id(same)]
             else:
                 lines.append(self._line(step, call))
-                if pure and step.outputs():
-                    done[call] = step.outputs()
+                if pure and step.outputs:
+                    done[call] = step.outputs
         results = ", ".join(self._spelled(tensor) for tensor in self.wanted)
         text = "\n    ".join(["def play(given):", *lines, f"return [{results}]"])
         exec(text, self.space)
@@ -230,7 +232,7 @@ class _Program:
         return f"{self._constant(function)}({', '.join(arguments)})"
 
     def _line(self, step: Step, call: str) -> str:
-        if not step.outputs():
+        if not step.outputs:
             return f"if {call} != {self._constant(step.result)}: return None"
         if isinstance(step.result, Tensor):
             return f"{self._named(step.result)} = {call}"

@@ -44,15 +44,15 @@ def cell_player(steps: Sequence[Step], given: Tensor, wanted: Sequence[Tensor]) 
         except _NOT_ARITHMETIC:
             if step.written:
                 raise
-            inputs = [tensor for tensor in step.inputs() if id(tensor) in values]
-            results = [builder.new(tensor.shape) for tensor in step.outputs()]
+            inputs = [tensor for tensor in step.inputs if id(tensor) in values]
+            results = [builder.new(tensor.shape) for tensor in step.outputs]
             inner, places = step.inner or _by_torch(step, inputs), [builder.of(valued(tensor)) for tensor in inputs]
             if step.inner is not None:
                 places = [builder.of(valued(tensor)) for tensor in step.arguments]
             stages.append(_Stage(builder.taken(), asked, inner, places, list(map(builder.of, results))))
             asked = []
-        if step.outputs():
-            values |= {id(tensor): value for tensor, value in zip(step.outputs(), results, strict=True)}
+        if step.outputs:
+            values |= {id(tensor): value for tensor, value in zip(step.outputs, results, strict=True)}
         elif step.result is not None:
             asked.append((builder.of(results[0]), float(step.result)))
     stages.append(_Stage(builder.taken(), asked))

@@ -174,7 +174,7 @@ class Potential:
 
 def _player(tape: Tape, u: Tensor, wanted: list[Tensor]) -> tuple[Player, bool]:
     """The quicker player of a tape that gives back what was recorded, and whether it is by numpy."""
-    largest = max((out.numel() for step in tape.steps for out in step.outputs()), default=0)
+    largest = max((out.numel() for step in tape.steps for out in step.outputs), default=0)
     for make in (tape.cell_player, tape.array_player) if largest <= SMALL else ():
         try:
             player = make(u, wanted)
