@@ -23,6 +23,7 @@ from probseq.inference.first_states import try_other_first_states
 from probseq.inference.fit import Attempt, Fit, as_draws, fitted
 from probseq.inference.last_stretch import polish
 from probseq.inference.progress import Progress
+from probseq.models.emission_step import emission_data
 from probseq.models.hmm import HMM
 from probseq.models.knowledge import all_known
 from probseq.models.program import ProgramModel, as_model
@@ -134,13 +135,21 @@ def _fit(climber: Climber, climb: Climb, climbs: list[Climb], polished: bool, be
         log_likelihood=climb.log_likelihood,
         objective=torch.tensor(climb.objective, dtype=torch.float64),
         converged=climb.converged,
-        stop_reason=climb.stop_reason,
+        stop_reason="; ".join(filter(None, [climb.stop_reason, _at_limit(model, parameters, series)])),
         seconds=time.perf_counter() - began,
         attempts=tuple(
             Attempt(number, math.nan if one.failed else one.objective[-1], len(one.objective), one.stop_reason)
             for number, one in enumerate(climbs)
         ),
     )
+
+
+def _at_limit(model: HMM | ProgramModel, parameters: Parameters, series: Sequences) -> str | None:
+    """What is to be remarked of a state that is a simpler law than its family, though the fit stands."""
+    if not isinstance(model, HMM):
+        return None
+    rows = emission_data(model.emission, series).rows
+    return model.emission.at_limit(model.emission_parameters(parameters), rows)
 
 
 def _bind(model: HMM | ProgramModel | Callable[..., Any], series: Sequences, priors: bool) -> HMM | ProgramModel:

@@ -200,6 +200,14 @@ def test_edges(values, states):
         assert torch.isfinite(value).all()
 
 
+def test_a_state_that_is_a_simpler_law_is_remarked():
+    """Counts less dispersed than Poisson: the negative binomial's concentration has no maximum, the fit stands."""
+    series = Sequences.from_arrays([[4.0, 5, 5, 6, 5, 4, 6, 5]])
+    fit = em(HMM(1, families.NegativeBinomial()), series)
+    assert fit.converged and "; state 0 is Poisson" in fit.stop_reason
+    assert "Poisson" not in em(HMM(1, families.NegativeBinomial()), series, priors=True).stop_reason
+
+
 def test_more_states_than_the_data_can_tell_apart():
     with pytest.raises(FitError, match="states 0 and 1 are the same"):
         em(HMM(2, families.Poisson()), Sequences.from_arrays([2.0]), priors=True, restarts=1)
