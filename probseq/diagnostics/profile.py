@@ -8,6 +8,7 @@ range, where a standard error means nothing; then the end is open.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probseq.diagnostics.estimates import Estimate, derivatives, estimate, flat_entries, jacobian_of
+from probseq.diagnostics.estimates import OFF_PEAK, Estimate, derivatives, estimate, flat_entries, jacobian_of
 from probseq.diagnostics.ranges import Range, normal_quantile
 from probseq.diagnostics.standard_errors import check_level, errors_of
 from probseq.errors import FitError, ModelError
@@ -98,6 +99,8 @@ def profile(fit: Fit, name: str, series: Sequences | None = None, *, level: floa
         series: the data; the fit remembers it while it is in memory.
         level: of the interval.
 
+    Warns where the likelihood is higher at another value than at the fit.
+
     Raises:
         FitError: no such entry, or one that the model fixes.
 
@@ -115,6 +118,7 @@ def profile(fit: Fit, name: str, series: Sequences | None = None, *, level: floa
     trace = _trace(fit, found, information, number, check_level(level))
     ends = [trace.end(-1), trace.end(1)]
     trace.fill()
+    trace.require_highest()
     curve = sorted(trace.seen.items())
     natural = trace.range.natural(torch.tensor([scaled for scaled, _ in curve], dtype=torch.float64))
     edges = [float(trace.range.low), float(trace.range.high)]
@@ -182,6 +186,19 @@ class _Trace:
         low, high = min(self.seen), max(self.seen)
         for share in np.linspace(0.0, 1.0, BETWEEN + 2)[1:-1].tolist():
             self._drop(low + share * (high - low))
+
+    def require_highest(self) -> None:
+        """Warn where the refits found more than the fit; the interval is then about a lower maximum."""
+        best = min(self.seen, key=lambda scaled: self.seen[scaled][0])
+        gain = -self.seen[best][0]
+        if gain > OFF_PEAK:
+            name = self.found.names[self.number]
+            value = float(self.range.natural(torch.tensor([best], dtype=torch.float64)))
+            warnings.warn(
+                f"A profile must begin at the highest {self.found.objective_name}, got {gain:.3g} nats more at "
+                f"{name} = {value:.6g} than at the fit; fit again from more starts, or from there.",
+                stacklevel=3,
+            )
 
     def _limit(self, side: int) -> float:
         bounded = math.isfinite(float(self.range.low)), math.isfinite(float(self.range.high))

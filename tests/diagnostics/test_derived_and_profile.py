@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -202,6 +203,29 @@ def test_the_profile_is_the_highest_there_is(quakes):
         model = HMM(2, families.Poisson(), initial=StationaryInitial(), fixed={"transition": row})
         again = em(model, datasets.earthquakes(), start=quakes.parameters | {"transition": row.nan_to_num(0.5)})
         assert again.log_likelihood == pytest.approx(height, abs=1e-5)
+
+
+def test_a_profile_that_finds_a_higher_maximum_says_so():
+    """log p(theta) = -(theta^2 - 1)^2 / (2 s^2) - (theta - 1)^2 / 8 + c: near -1 it is half a nat lower than at 1."""
+
+    def program(series):
+        theta = pyro.sample("theta", dist.Normal(torch.tensor(1.0).double(), 2.0))
+        one = torch.ones(1).double()
+        state = pyro.sample("state", MarkovChain(one, one.unsqueeze(0), series.lengths))
+        with pyro.plate("step", series.total_steps):
+            pyro.sample("y", dist.Normal((theta**2).expand(1)[state], 0.7), obs=series.values)
+
+    series = Sequences.from_arrays([[1.0]])
+    fits = {at: em(program, series, priors=True, start={"theta": torch.tensor(at).double()}) for at in (-1.0, 1.0)}
+    assert float(fits[-1.0].parameters["theta"]) < 0 < float(fits[1.0].parameters["theta"])
+    heights = [float(fit.objective[-1]) for fit in fits.values()]
+    assert heights[1] - heights[0] == pytest.approx(0.5, abs=0.1)
+    with pytest.warns(UserWarning, match=r"at the highest log posterior, got 0\.4\d* nats more at theta = (1|0\.9)"):
+        low = profile(fits[-1.0], "theta")
+    assert float(low.profile.max()) == pytest.approx(heights[1], abs=0.05) and low.highest == pytest.approx(heights[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        profile(fits[1.0], "theta")
 
 
 def test_names_that_cannot_be_profiled(quakes):
