@@ -35,6 +35,21 @@ def autocorrelations(values: np.ndarray, lengths: Sequence[int] | np.ndarray, la
     return np.array(found)
 
 
+def mean_direction(angles: np.ndarray, turn: float) -> float:
+    """The direction of the sum of unit vectors, in [0, turn) or, where some angle is below zero, half a turn around it.
+
+    Args:
+        angles: (T,), NaN where missing.
+        turn: the full circle in their unit, such as 360.
+
+    >>> round(mean_direction(np.array([350.0, 20.0]), 360.0), 9)
+    5.0
+    """
+    known = angles[~np.isnan(angles)]
+    direction = float(np.angle(np.exp(2j * np.pi / turn * known).mean())) * turn / (2 * np.pi)
+    return direction if (known < 0).any() else direction % turn
+
+
 def spell_durations(
     happening: np.ndarray, lengths: np.ndarray | Sequence[int], known: np.ndarray | None = None
 ) -> np.ndarray:

@@ -17,6 +17,7 @@ import torch
 from probseq.diagnostics.dependence import (
     MONTHS,
     autocorrelations,
+    mean_direction,
     month_maxima,
     month_sums,
     move_counts,
@@ -24,6 +25,8 @@ from probseq.diagnostics.dependence import (
 )
 from probseq.diagnostics.replicates import replicates as draw_replicates
 from probseq.errors import DataError, ModelError
+from probseq.families import Product, VonMises
+from probseq.families.family import Family
 from probseq.inference.fit import Fit
 from probseq.models.hmm import HMM
 from probseq.sequences import Sequences
@@ -106,9 +109,10 @@ def standard_statistics(
     """The statistics of a check by default, as fit the data.
 
     Of numbers: mean, variance, quantiles, largest; autocorrelation of y, |y| and y^2; spells above a threshold and at
-    or below it. Of dated ones by calendar month: mean total (amounts) and mean largest value. Of symbols: their shares
-    and the moves between them. Of all: share and mean dwell time of each state, along the Viterbi path at the point
-    estimate, of the data and of each replicate alike.
+    or below it. Of angles: mean direction and resultant length, also of the doubled angles, and their autocorrelation.
+    Of dated numbers by calendar month: mean total (amounts) and mean largest value. Of symbols: their shares and the
+    moves between them. Of all: share and mean dwell time of each state, along the Viterbi path at the point estimate,
+    of the data and of each replicate alike.
 
     Args:
         fit: whose states are decoded.
@@ -143,9 +147,13 @@ def _of_column(
         return {"": lambda codes: _symbols(codes, lengths, names)}
     known = series.step_observed if series.observed is None or series.observed.ndim == 1 else series.observed[:, column]
     data = series.values.reshape(series.total_steps, -1)[:, column][known].double().numpy()
+    lags = [lag for lag in lags if lag < int(lengths.max())]
+    turn = _turn(fit.model.emission, column) if isinstance(fit.model, HMM) else None
+    if turn is not None:
+        centre = mean_direction(data, turn)
+        return {"": lambda angles: _directions(angles, turn, centre, lengths, lags)}
     amounts = bool((data >= 0).all())
     cut = threshold if threshold is not None else 0.0 if amounts and bool((data == 0).any()) else float(np.median(data))
-    lags = [lag for lag in lags if lag < int(lengths.max())]
     powers = {"ACF of y,": lambda y: y, "ACF of |y|,": np.abs, "ACF of y^2,": np.square}
     if amounts:
         del powers["ACF of |y|,"]
@@ -170,6 +178,30 @@ def _moments(values: np.ndarray) -> dict[str, float]:
     known = values[~np.isnan(values)]
     found = {"mean": known.mean(), "variance": known.var(), "largest": known.max()}
     return found | {f"quantile {q:.0%}": np.quantile(known, q) for q in LEVELS}
+
+
+def _turn(family: Family, column: int) -> float | None:
+    """One turn of a column of angles, in its unit; None of numbers."""
+    if isinstance(family, Product):
+        return _turn(family.families[column], 0)
+    if isinstance(family, VonMises):
+        return family.period
+    inner = getattr(family, "inner", None)
+    return None if inner is None else _turn(inner, 0)
+
+
+def _directions(
+    angles: np.ndarray, turn: float, centre: float, lengths: np.ndarray, lags: Sequence[int]
+) -> dict[str, float]:
+    """Of angles (Mardia & Jupp 2000); the mean direction is told within half a turn of `centre`, lest it jump."""
+    mean = mean_direction(angles, turn)
+    known = angles[~np.isnan(angles)] * (2 * np.pi / turn)
+    found = {"mean direction": centre + (mean - centre + turn / 2) % turn - turn / 2}
+    found["resultant length"] = float(np.abs(np.exp(1j * known).mean()))
+    found["resultant length of doubled angles"] = float(np.abs(np.exp(2j * known).mean()))
+    # Jammalamadaka & SenGupta (2001, section 8.2): the correlation of sines about the mean direction, whose mean is 0.
+    sines = np.sin((angles - mean) * (2 * np.pi / turn))
+    return found | {f"ACF, lag {lag}": r for lag, r in zip(lags, autocorrelations(sines, lengths, lags), strict=True)}
 
 
 def _spells(happening: np.ndarray, known: np.ndarray, lengths: np.ndarray) -> dict[str, float]:

@@ -127,6 +127,30 @@ def test_a_dated_series_has_its_months() -> None:
     assert "spells above 0, mean" in names and "state 1, mean dwell" in names
 
 
+def test_angles_are_checked_around_the_circle() -> None:
+    """Wind from the north, 350 and 20 degrees: its direction is 5 and not 185, of length cos(15), and twice cos(30).
+
+    Alone or as one of two columns; the sines about 5 degrees are -s, s, so that lag 1 has correlation -1 and lag 2 1.
+    """
+    around = families.VonMises(360.0)
+    angles = np.tile([350.0, 20.0], 30)
+    parameters = numbers(loc=[5.0, 5.0], concentration=[20.0, 20.0])
+    alone = predictive_check(fitted(HMM(2, around), parameters), Sequences.from_arrays([angles]), replicates=200)
+    assert not [name for name in alone.index if "mean" in name and "direction" not in name and "dwell" not in name]
+    expected = {"mean direction": 5.0, "resultant length": np.cos(np.pi / 12), "ACF, lag 1": -1.0, "ACF, lag 2": 1.0}
+    for name, value in (expected | {"resultant length of doubled angles": np.cos(np.pi / 6)}).items():
+        assert alone.loc[name, "observed"] == pytest.approx(value, abs=1e-9)
+    # The mean of 60 directions of concentration 20 has the standard error 57.3 / sqrt(60 * 20 * 0.975) = 1.67 degrees.
+    low, middle, high = alone.loc["mean direction", ["q0.05", "q0.5", "q0.95"]]
+    assert middle == pytest.approx(5.0, abs=0.6) and high - low == pytest.approx(2 * 1.645 * 1.67, rel=0.25)
+    both = HMM(2, families.Product((families.Gaussian(), around)))
+    parameters = numbers(x0_loc=[0.0, 0.0], x0_scale=[1.0, 1.0], x1_loc=[5.0, 5.0], x1_concentration=[20.0, 20.0])
+    series = Sequences.from_arrays([np.stack([np.zeros(60), np.where(np.arange(60) == 7, np.nan, angles)], 1)])
+    table = predictive_check(replace(fitted(both, parameters), columns=series.columns), series, replicates=20)
+    assert table.loc[f"{series.columns[1]}: mean direction", "observed"] == pytest.approx(5.0, abs=0.5)
+    assert f"{series.columns[0]}: mean" in table.index and f"{series.columns[1]}: mean" not in table.index
+
+
 def test_columns_are_told_apart() -> None:
     family = families.Independent(families.Poisson())
     fit = replace(fitted(HMM(2, family), numbers(rate=[[1.0, 9.0], [5.0, 2.0]])), columns=("a", "b"))
