@@ -62,7 +62,7 @@ def learn(parts: dict[str, tuple[np.ndarray, Pairs]], way: str = "input-state", 
         epochs=epochs,
         batch_size=64,
         learning_rate=2e-3,
-        halve_after=2,
+        anneal=True,
         patience=None,
     )
 
@@ -126,17 +126,11 @@ def _cell(value: str | float) -> str:
 
 
 def grid(network: Captioner, compositions: np.ndarray, pairs: Pairs, path: Path, columns: int = 6) -> None:
-    """Draw the first scenes with what is said of them; what is wrong is said in red, with the truth below."""
+    """Draw the first scenes with what is said of them; the truth stands below what is wrong."""
     figure, axes = plots.figure(9.0, 5.4, rows=3, columns=columns)
     said = network.describe(pairs.inputs[: axes.size])  # type: ignore[index]
     for axis, image, words, truth in zip(axes.flat, pairs.inputs, said, compositions, strict=False):  # type: ignore
-        right = words == sentence(truth)
-        axis.imshow(image[0].numpy(), cmap="gray_r", vmin=0.0, vmax=1.0)
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.set_title(words, fontsize=7.5, color="#222222" if right else "#D55E00")
-        if not right:
-            axis.set_xlabel(f"is {sentence(truth)}", fontsize=7, color="#D55E00")
+        plots.told_image(axis, image[0].numpy(), words, sentence(truth))
     figure.savefig(path)
 
 

@@ -67,10 +67,10 @@ def draw(compositions: np.ndarray, count: int, rng: np.random.Generator) -> np.n
     return rng.permutation(np.resize(rng.permutation(compositions), (count, 3)))
 
 
-def scenes(compositions: np.ndarray, images: str, seed: int) -> Pairs:
-    """An image (1, 20, 20) and a sentence for each composition (N, 3)."""
+def scenes(compositions: np.ndarray, images: str, seed: int, noise: float = 0.0) -> Pairs:
+    """An image (1, 20, 20), with this standard deviation of noise, and a sentence for each composition (N, 3)."""
     rng = np.random.default_rng(seed)
-    canvases = np.zeros((len(compositions), SIDE, SIDE))
+    canvases = rng.normal(0.0, noise, (len(compositions), SIDE, SIDE))
     for canvas, composition in zip(canvases, compositions, strict=True):
         corners = _places(composition[1], rng)
         for number, corner in zip(composition[[0, 2]], corners, strict=True):
@@ -78,7 +78,7 @@ def scenes(compositions: np.ndarray, images: str, seed: int) -> Pairs:
     return Pairs(torch.from_numpy(canvases).float().unsqueeze(1), sentences(compositions))
 
 
-def videos(compositions: np.ndarray, images: str, seed: int, noise: float = 0.25) -> Pairs:
+def videos(compositions: np.ndarray, images: str, seed: int, noise: float = 0.15) -> Pairs:
     """Six to ten frames of 400 pixels, and a sentence, for each composition (N, 3).
 
     Each digit shows for a stretch of two to four frames of its own, and wanders by a pixel now and then; a frame in

@@ -21,8 +21,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.patches import Ellipse
 from torch import Tensor
 
 from probseq import FrameTracker, NetworkFit, Pairs, Sequences, plots, train
@@ -31,7 +29,6 @@ from tests.experiments.captions import as_markdown
 from tests.experiments.digit_scenes import SIDE, tracks
 
 STEPS = 20
-BLUE, ORANGE = "#0072B2", "#D55E00"
 CONTENT = 0.9
 RADIUS = float(-2 * np.log(1 - CONTENT))
 """The squared radius, in standard deviations, of a circle that holds 90% of a Gaussian of two dimensions."""
@@ -104,33 +101,20 @@ def table(fits: dict[str, NetworkFit], parts: dict[str, tuple[Pairs, np.ndarray]
     return pd.DataFrame(rows)
 
 
-def path(axis: Axes, network: FrameTracker, pairs: Pairs, hidden: np.ndarray, film: int) -> None:
-    """One film's true way, and the network's ellipses; hollow and orange while the digit is out of sight."""
-    laws = network.laws(pairs.take([film]).inputs)  # type: ignore[arg-type]
-    true, unseen = places_of(pairs)[film], hidden.reshape(-1, STEPS)[film]
-    axis.plot(*true.T, color="#222222", linewidth=1.2, label="true path")
-    for name, chosen, colour, fill in (
-        ("in sight", ~unseen, "#0072B2", True),
-        ("out of sight", unseen, "#D55E00", False),
-    ):
-        loc = laws["loc"][torch.from_numpy(chosen)]
-        axis.scatter(*loc.T, s=14, color=colour if fill else "white", edgecolor=colour, zorder=3, label=name)
-    for loc, tril, lost in zip(laws["loc"], laws["scale_tril"], unseen, strict=True):
-        values, vectors = torch.linalg.eigh(tril @ tril.T)
-        sizes = 2 * (RADIUS * values).sqrt()
-        angle = float(torch.rad2deg(torch.atan2(vectors[1, 1], vectors[0, 1])))
-        shape = Ellipse((float(loc[0]), float(loc[1])), float(sizes[1]), float(sizes[0]), angle=angle)
-        shape.set(facecolor="none", edgecolor=ORANGE if lost else BLUE, linewidth=0.7, alpha=0.6)
-        axis.add_patch(shape)
-    axis.set(xlim=(0, SIDE - 1), ylim=(SIDE - 1, 0), aspect="equal", xlabel="x, pixels", ylabel="y, pixels")
+def as_arrays(laws: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Parameters of a law as numpy arrays."""
+    return {name: value.numpy() for name, value in laws.items()}
 
 
 def figure(network: FrameTracker, parts: dict[str, tuple[Pairs, np.ndarray]], where: Path) -> None:
     """Three films of the test."""
     drawn, axes = plots.figure(9.0, 3.5, columns=3)
+    pairs, hidden = parts["test"]
     for film, axis in enumerate(axes):
-        path(axis, network, *parts["test"], film)
-    axes[0].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 1.22), ncols=3)
+        laws = network.laws(pairs.take([film]).inputs)  # type: ignore[arg-type]
+        unseen = hidden.reshape(-1, STEPS)[film]
+        plots.tracked_path(axis, places_of(pairs)[film].numpy(), **as_arrays(laws), hidden=unseen, size=(SIDE, SIDE))
+    axes[0].legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     drawn.savefig(where)
 
 
