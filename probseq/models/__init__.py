@@ -8,6 +8,7 @@ from probseq.models.image_encoder import ConvolutionalEncoder
 from probseq.models.markov_fit import MarkovFit
 from probseq.models.markov_model import MarkovModel, choose_order
 from probseq.models.ngrams import KneserNey, MaximumLikelihood, PosteriorMean, WittenBell
+from probseq.models.phrase_states import PrincipalComponents, phrase_states, principal_components, variance_shares
 from probseq.models.recurrent_model import RecurrentModel
 from probseq.models.sentence_search import Greedy, Hypothesis, Sampling
 from probseq.models.sequence_to_sequence import SequenceToSequence
@@ -33,6 +34,7 @@ __all__ = [
     "MarkovModel",
     "MaximumLikelihood",
     "PosteriorMean",
+    "PrincipalComponents",
     "RecurrentModel",
     "Sampling",
     "SequenceToSequence",
@@ -41,5 +43,8 @@ __all__ = [
     "WittenBell",
     "WuLength",
     "choose_order",
+    "phrase_states",
+    "principal_components",
     "transferred",
+    "variance_shares",
 ]

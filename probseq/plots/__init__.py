@@ -14,6 +14,7 @@ from probseq.plots.gradients import (
 )
 from probseq.plots.intervals import parameter_intervals, profile_curve
 from probseq.plots.loss_surfaces import descent_losses, loss_along, loss_contours
+from probseq.plots.phrases import phrase_plane
 from probseq.plots.pictures import told_image, tracked_path
 from probseq.plots.residuals import residual_autocorrelation, residual_histogram, residual_quantiles, residual_series
 from probseq.plots.search import objective_trace, restart_outcomes, state_selection
@@ -43,6 +44,7 @@ __all__ = [
     "objective_trace",
     "parameter_intervals",
     "path_uncertainty",
+    "phrase_plane",
     "predictive_check",
     "product_growth",
     "product_paths",

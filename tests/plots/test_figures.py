@@ -8,6 +8,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from scipy import stats
 
 from probseq import plots
@@ -43,6 +44,7 @@ CHECKED = pd.DataFrame(
     },
     index=["mean", "largest", "ACF of y, lag 1", "constant", "unknown"],
 )
+PHRASES = pd.DataFrame([[0.0, 1.0], [1.0, -1.0], [1.01, -1.01]], index=["one", "another one", "much the same"])
 
 NORMS = {"a": 0.5 ** np.arange(1, 9), "b": np.append(0.9 ** np.arange(1, 8), 0.0)}
 LOGS = -np.cumsum(np.abs(GENERATOR.normal(1.0, 0.3, (9, 6))), axis=1)
@@ -107,6 +109,10 @@ FIGURES: dict[str, Callable[[Axes], Axes]] = {
     "residual autocorrelation": lambda axes: plots.residual_autocorrelation(axes, RESIDUALS, lengths=[40, 20]),
     "squared residuals": lambda axes: plots.residual_autocorrelation(axes, RESIDUALS, squared=True),
     "checks": lambda axes: plots.predictive_check(axes, CHECKED),
+    "phrases": lambda axes: plots.phrase_plane(
+        axes, PHRASES, [0.6, 0.3], groups=["a", "b", "a"], marks=["active", "active", "passive"]
+    ),
+    "one kind of phrase": lambda axes: plots.phrase_plane(axes, PHRASES, [0.6, 0.3]),
     "uncertainty": lambda axes: plots.path_uncertainty(axes, DAYS, np.full(60, 0.3), np.full(60, 0.1), states=2),
     "certainty": lambda axes: plots.path_uncertainty(axes, DAYS, np.zeros(60), np.zeros(60), states=1),
     "gradients": lambda axes: plots.gradient_spans(axes, NORMS, fits={"a": fit_decay(NORMS["a"])}),
@@ -213,3 +219,17 @@ def test_a_quadratic_profile_is_its_own_parabola() -> None:
     axes = FIGURES["profile"](plots.figure()[1])
     by_name = {line.get_label(): np.asarray(line.get_ydata()) for line in axes.lines}
     np.testing.assert_allclose(by_name["profile"], by_name["by the Hessian"], atol=1e-9)
+
+
+def test_texts_of_phrases_lie_on_no_other_and_on_no_point() -> None:
+    """Twelve phrases in four heaps, by the boxes that matplotlib draws; two pixels, as letters differ in width."""
+    places = np.repeat([[0.0, 0.0], [1, 0], [0, 1], [1, 1]], 3, axis=0) + 0.01 * GENERATOR.normal(size=(12, 2))
+    made, axes = plots.figure(8, 6)
+    scores = pd.DataFrame(places, index=[f"phrase number {i}" for i in range(12)])
+    plots.phrase_plane(axes, scores, [0.5, 0.5])
+    made.canvas.draw()
+    boxes = [Text.get_window_extent(text).padded(-2) for text in axes.texts]  # without the lines to the points
+    assert len(boxes) == 12
+    for i, box in enumerate(boxes):
+        assert box.count_overlaps(boxes[:i] + boxes[i + 1 :]) == 0
+        assert not any(box.contains(*place) for place in axes.transData.transform(places))
