@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from probseq.cli import network_commands  # noqa: F401 - its commands join those of app
+from probseq.cli import network_commands, translation_commands  # noqa: F401 - their commands join those of app
 from probseq.cli.commands import app
 from probseq.errors import ProbseqError
 
