@@ -91,7 +91,8 @@ def main(place: Path, minutes: float) -> None:
     torch.set_num_threads(1)
     results: list[dict[str, Any]] = json.loads(place.read_text()) if place.exists() else []
     done, start = {(one["size"], one["seed"], one["reverse"]) for one in results}, time.monotonic()
-    for key in itertools.product(SIZES, SEEDS, (True, False)):
+    for seed, size, reverse in itertools.product(SEEDS, SIZES, (True, False)):
+        key = size, seed, reverse
         if key not in done and time.monotonic() - start < 60 * minutes:
             results.append(measure(*key))
             place.write_text(json.dumps(results, indent=1) + "\n")
