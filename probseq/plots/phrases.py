@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def phrase_plane(
     """Each phrase as a point with its text.
 
     Args:
-        axes: to draw on, in its final size.
+        axes: to draw on, of a figure in its final size.
         scores: (N, 2) places under the texts of the phrases, as `principal_components` gives them.
         shares: (2,) of the variance, for the labels of the axes.
         groups: (N,) names, a colour each.
@@ -55,8 +56,9 @@ def phrase_plane(
 
 def _write_apart(axes: Axes, places: np.ndarray, texts: list[str]) -> None:
     """The texts above or below their points, as near as no text lies on another or on a point."""
-    axes.autoscale_view()
-    dots = axes.transData.transform(places) * 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    whole: Any = axes.get_figure(root=True)
+    whole.draw_without_rendering()  # lays out the axes, so that places in points are known
+    dots = axes.transData.transform(places) * 72 / whole.dpi
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in dots]
     for i in np.argsort(dots[:, 1]):
         (x, y), half = dots[i], LETTER * len(texts[i]) / 2
@@ -65,7 +67,7 @@ def _write_apart(axes: Axes, places: np.ndarray, texts: list[str]) -> None:
         free = [rise for rise in rises if not any(_meet(boxes[rise], one) for one in taken)]
         rise = free[0] if free else NEAR  # too many to be told apart
         taken.append(boxes[rise])
-        axes.annotate(
+        text = axes.annotate(
             texts[i],
             tuple(places[i]),
             xytext=(0, rise),
@@ -76,6 +78,7 @@ def _write_apart(axes: Axes, places: np.ndarray, texts: list[str]) -> None:
             color=INK,
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6} if abs(rise) > NEAR else None,
         )
+        text.set_in_layout(False)
 
 
 def _meet(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
