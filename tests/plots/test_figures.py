@@ -227,7 +227,7 @@ def test_texts_of_phrases_lie_on_no_other_and_on_no_point() -> None:
     made, axes = plots.figure(8, 6)
     scores = pd.DataFrame(places, index=[f"phrase number {i}" for i in range(12)])
     plots.phrase_plane(axes, scores, [0.5, 0.5])
-    made.canvas.draw()
+    made.draw_without_rendering()
     boxes = [Text.get_window_extent(text).padded(-2) for text in axes.texts]  # without the lines to the points
     assert len(boxes) == 12
     for i, box in enumerate(boxes):
