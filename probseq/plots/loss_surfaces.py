@@ -41,7 +41,7 @@ def loss_contours(
     y: str = "second direction",
     title: str = "",
 ) -> Axes:
-    """The loss over two directions in shades, dark where it is low, and descents over it.
+    """The loss over two directions in shades, dark where it is high, and descents over it.
 
     Args:
         axes: to draw on.
@@ -52,7 +52,7 @@ def loss_contours(
         title: of the figure.
     """
     root = np.sqrt(plane.loss.T)
-    shades = axes.contourf(plane.first, plane.second, root, levels=24, cmap="Greys_r", alpha=0.85)
+    shades = axes.contourf(plane.first, plane.second, root, levels=24, cmap="Greys")
     bar = axes.figure.colorbar(shades, ax=axes, pad=0.02)
     bar.set_label("square root of the loss", color=INK)
     for (name, one), colour in zip((descents or {}).items(), PATHS, strict=False):
@@ -62,7 +62,8 @@ def loss_contours(
     axes.set_ylim(plane.second[0], plane.second[-1])
     dress(axes, x=x, y=y, title=title)
     axes.grid(visible=False)
-    legend(axes)
+    if descents:
+        axes.legend(fontsize=9, labelcolor=INK, framealpha=0.9)
     return axes
 
 

@@ -36,6 +36,7 @@ from probseq.recurrent.loss_surface import (
     weight_loss,
 )
 from probseq.recurrent.lstm import LSTM
+from probseq.recurrent.memory_tasks import ADDING_WITHOUT_MEMORY, adding_task, copy_task, copying_without_memory
 from probseq.recurrent.products import (
     Growth,
     gaussian_exponents,
@@ -52,6 +53,7 @@ from probseq.recurrent.stacked import Stacked
 from probseq.recurrent.vanilla import Vanilla
 
 __all__ = [
+    "ADDING_WITHOUT_MEMORY",
     "GRU",
     "LSTM",
     "Bidirectional",
@@ -73,8 +75,11 @@ __all__ = [
     "State",
     "Vanilla",
     "VanillaNet",
+    "adding_task",
     "backpropagate",
     "cell_by_name",
+    "copy_task",
+    "copying_without_memory",
     "delayed_exponent",
     "descend",
     "fit_decay",

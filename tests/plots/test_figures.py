@@ -197,6 +197,18 @@ def test_a_skewed_law_integrates_to_its_mass_on_a_logarithmic_axis() -> None:
     assert "60.0% in the model" in axes.get_title(loc="left")
 
 
+def test_exponents_stand_where_theory_and_fit_say() -> None:
+    axes = FIGURES["exponents"](plots.figure()[1])
+    assert np.asarray(axes.lines[1].get_xydata()).tolist() == [[-1.0, -0.9], [0.1, 0.1]]
+    assert [text.get_text() for text in axes.texts] == ["a", "b"]
+
+
+def test_singular_values_below_rounding_are_left_out() -> None:
+    logs = np.array([[0.0, -1.0], [0.0, -40.0]])
+    axes = plots.singular_spectrum(plots.figure()[1], logs)
+    assert np.isnan(np.asarray(axes.lines[0].get_ydata())).tolist() == [False, True]
+
+
 def test_the_fan_is_nested_and_starts_where_the_data_end() -> None:
     axes = FIGURES["fan"](plots.figure()[1])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [  # type: ignore[union-attr]
