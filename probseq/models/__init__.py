@@ -11,6 +11,7 @@ from probseq.models.ngrams import KneserNey, MaximumLikelihood, PosteriorMean, W
 from probseq.models.phrase_states import PrincipalComponents, phrase_states, principal_components, variance_shares
 from probseq.models.recurrent_model import RecurrentModel
 from probseq.models.sentence_search import Greedy, Hypothesis, Sampling
+from probseq.models.sequence_classifier import SequenceClassifier
 from probseq.models.sequence_to_sequence import SequenceToSequence
 from probseq.models.stopping import LengthLaw
 from probseq.models.tracking import FrameTracker
@@ -37,6 +38,7 @@ __all__ = [
     "PrincipalComponents",
     "RecurrentModel",
     "Sampling",
+    "SequenceClassifier",
     "SequenceToSequence",
     "VideoCaptioner",
     "Vocabulary",

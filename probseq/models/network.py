@@ -7,9 +7,12 @@ that with an empty guide the negative ELBO is exactly the negative sum of `log_p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from probseq.recurrent import State
@@ -90,3 +93,14 @@ class Network(nn.Module, ABC):
         finally:
             self.train(was_training)
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+
+@contextmanager
+def counted(weight: Tensor | None) -> Iterator[None]:
+    """Sites inside count as often as their weights (B,) say, some of which may be zero; None is once each."""
+    if weight is None:
+        yield
+        return
+    there: Any = weight > 0
+    with poutine.mask(mask=there), poutine.scale(scale=torch.where(there, weight, 1.0)):  # pyright: ignore
+        yield

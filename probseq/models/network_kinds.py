@@ -12,6 +12,7 @@ HOMES: dict[str, tuple[str, str]] = {
     "frame-tracker": ("probseq.models.tracking", "FrameTracker"),
     "video-captioner": ("probseq.models.video_captioning", "VideoCaptioner"),
     "sequence_to_sequence": ("probseq.models.sequence_to_sequence", "SequenceToSequence"),
+    "sequence_classifier": ("probseq.models.sequence_classifier", "SequenceClassifier"),
     "recurrent": ("probseq.models.recurrent_model", "RecurrentModel"),
 }
 """kind -> (module, class). A new network enters its line here."""

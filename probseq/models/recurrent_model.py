@@ -12,7 +12,7 @@ One model, several tasks, by what h_t is made of:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -30,17 +30,16 @@ from probseq.errors import ModelError
 from probseq.families import Categorical, Family
 from probseq.models.emission_step import check, observed_rows
 from probseq.models.family_head import FamilyHead, require_drivable
-from probseq.models.network import Network, Scored
+from probseq.models.named_layer import CellOf, named_layer
+from probseq.models.network import Network, Scored, counted
 from probseq.models.output_recurrence import output_recurrence
 from probseq.models.recurrent_inputs import encode_series, make_cell, require_consistent
 from probseq.models.step_examples import WholeExamples
 from probseq.models.step_readers import Covariates, Numbers, Symbols, require_constant
 from probseq.models.stopping import LengthLaw
-from probseq.recurrent import Bidirectional, RecurrentLayer, State, cell_by_name
+from probseq.recurrent import RecurrentLayer, State
 from probseq.recurrent.first_weights import weights_of_seed
 from probseq.sequences import Sequences
-
-CellOf = Callable[[int], RecurrentLayer]
 
 
 class RecurrentModel(Network):
@@ -142,13 +141,7 @@ class RecurrentModel(Network):
             observed_rows(family, series), None if series.categories is None else len(series.categories)
         )
 
-        def made(inputs: int) -> RecurrentLayer:
-            if not isinstance(cell, str):
-                return cell(inputs)
-            one = cell_by_name(cell, inputs, hidden_size, layers=layers, seed=seed + 10)
-            back = cell_by_name(cell, inputs, hidden_size, layers=layers, seed=seed + 20) if bidirectional else None
-            return one if back is None else Bidirectional(one, back)
-
+        made = named_layer(cell, hidden_size, layers=layers, bidirectional=bidirectional, seed=seed + 10)
         columns = 0 if series.values.ndim == 1 else series.values.shape[1]
         about = {"columns": columns, "names": series.columns, "categories": series.categories, "seed": seed}
         return cls(family, made, **{**about, **options})
@@ -235,8 +228,9 @@ class RecurrentModel(Network):
         examples = self.encode(data)
         steps, each = examples.steps, examples.each
         hidden, _ = self.hidden(examples)
-        weight = each.get("weight", torch.ones(examples.count, dtype=torch.float64))
-        with pyro.plate("step", len(hidden)), poutine.scale(scale=weight[examples.sequence]):  # pyright: ignore
+        weight = each.get("weight")
+        by_step = None if weight is None else weight[examples.sequence]
+        with pyro.plate("step", len(hidden)), counted(by_step):
             with poutine.mask(mask=steps["scored"]):  # pyright: ignore[reportArgumentType]
                 pyro.sample("y", self.head.distribution(hidden), obs=steps["values"])
             if self.stop is not None:
@@ -245,7 +239,7 @@ class RecurrentModel(Network):
                     pyro.sample("end", going, obs=steps["end"].double())
         if self.length_law is not None:
             law: Any = self.length_law.law
-            with pyro.plate("sequence", examples.count), poutine.scale(scale=weight):  # pyright: ignore
+            with pyro.plate("sequence", examples.count), counted(weight):
                 pyro.sample("length", law.expand([examples.count]), obs=(data.lengths - 1).double())
 
     # ---- answers ---------------------------------------------------------------------------------------------------
