@@ -112,3 +112,34 @@ def train(
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
     options |= {"truncate": truncate, "seed": seed, "time_limit": time_limit, "validation": validation or None}
     return training.run(file, reading, shape, options, out, resume, as_json)
+
+
+TrainedIn = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a network that was trained.")]
+Count = Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="How many sequences.")]
+Length = Annotated[
+    int | None, typer.Option(metavar="T", min=1, help="Steps of each; without, each stops by itself if it can.")
+]
+Start = Annotated[str, typer.Option(metavar="TEXT", help="What each begins with, of a network of symbols.")]
+Vector = Annotated[str, typer.Option(metavar="NUMBERS", help="What it is conditional on, comma separated.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="A row for each step, where text would be printed.")]
+Longest = Annotated[int, typer.Option(metavar="T", min=1, help="Steps after which an end is no longer waited for.")]
+Written = Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write; else printed.")]
+
+
+@app.command()
+def generate(
+    saved: TrainedIn,
+    count: Count = 1,
+    length: Length = None,
+    start: Start = "",
+    vector: Vector = "",
+    longest: Longest = 10_000,
+    seed: Seed = 0,
+    as_csv: AsCsv = False,
+    out: Written = None,
+) -> None:
+    """Draw new sequences from a network that was trained: lines of text, or CSV where values are numbers."""
+    from probseq.cli import generating
+
+    wanted = generating.Wanted(count, length, start, vector, longest, seed)
+    generating.run(saved, wanted, as_csv, out)

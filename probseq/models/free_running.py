@@ -75,6 +75,36 @@ def simulate(
     return _as_series(model, drawn, along)
 
 
+def complete(
+    model: RecurrentModel, begun: Sequences, length: int | None, seed: int, vectors: Any = None, longest: int = 10_000
+) -> Sequences:
+    """Sequences that begin with those given, and go on freely.
+
+    Args:
+        model: without covariates.
+        begun: how each begins.
+        length: steps that follow; None lets each stop by itself, at once it may be.
+        seed: of the generator.
+        vectors: (N, V) v of each.
+        longest: steps after which an end is no longer waited for.
+    """
+    with_vector = begun
+    if model.vector.names:
+        rows = _vectors(model, begun.count, vectors, None)[begun.step_sequence]
+        with_vector = replace(begun, covariates=rows, covariate_names=model.vector.names)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        if length is None:
+            drawn = stop_by_itself(model, begun.count, vectors, with_vector, longest)
+        else:
+            rows = _vectors(model, begun.count, vectors, None)
+            along = blank_series(model, [length] * begun.count, torch.repeat_interleave(rows, length, 0))
+            drawn = run_along(model, along, _after(model, with_vector, begun.count))
+    known, new = begun.values.double().split(begun.lengths.tolist()), drawn.values.split(drawn.lengths.tolist())
+    whole = torch.cat([part for pair in zip(known, new, strict=True) for part in pair])
+    return _as_series(model, Drawn(whole, begun.lengths + drawn.lengths, drawn.log_prob), None)
+
+
 def run_along(model: RecurrentModel, along: Sequences, begun: tuple[State, Tensor] | None = None) -> Drawn:
     """Draw y at each step of a series, whose own y are not looked at.
 

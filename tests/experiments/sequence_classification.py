@@ -1,6 +1,6 @@
 """Who spoke, and what was done: whole sequences classified by vanilla, LSTM and bidirectional networks.
 
-    python -m tests.experiments.sequence_classification FOLDER [NAME ...]
+    python -m tests.experiments.sequence_classification FOLDER [NAME [NETWORK]]
 
 FOLDER holds japanese_vowels_train.csv and japanese_vowels_test.csv (Kudo, Toyama & Shimbo 1999: 12 cepstral
 coefficients of 7 to 29 frames of one vowel pair, nine speakers, 270 utterances to learn from and 370 to test) and the
@@ -35,7 +35,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 SETTINGS = tuple({"pooling": pooling, "dropout": dropout} for pooling in ("last", "mean") for dropout in (0.0, 0.5))
 SEEDS = (1, 2, 3, 4, 5)
-EPOCHS = 80
+EPOCHS = 60
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def choose(network: str, pairs: Pairs) -> tuple[dict[str, Any], int, float]:
 
 def fitted(start: SequenceClassifier, pairs: Pairs, epochs: int, seed: int, validation: Pairs | None = None) -> Any:
     """A training of so many epochs."""
-    return train(
-        start, pairs, validation=validation, epochs=epochs, batch_size=16, learning_rate=3e-3, patience=None, seed=seed
-    )
+    size = 32 if pairs.count > 100 else 8
+    how = {"epochs": epochs, "batch_size": size, "learning_rate": 5e-3, "patience": None, "seed": seed}
+    return train(start, pairs, validation=validation, **how)
 
 
 def measure(folder: Path, name: str, network: str) -> Result:
@@ -146,14 +146,14 @@ def as_markdown(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path, data: str = "", only: str = "") -> None:
     results = []
-    for name in names or list(LABELS):
-        for network in NETWORKS:
+    for name in [data] if data else LABELS:
+        for network in [only] if only else NETWORKS:
             results.append(measure(folder, name, network))
             print(json.dumps(asdict(results[-1])), flush=True)
     print(as_markdown(results))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), *sys.argv[2:])

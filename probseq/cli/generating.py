@@ -1,0 +1,124 @@
+"""`probseq generate`: sequences from a network that was trained, as text or CSV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from probseq.cli.output import write_csv, write_stdout
+from probseq.errors import DataError, ModelError
+from probseq.inference import NetworkFit
+from probseq.io.text import read_prose
+from probseq.io.writing import check_writable, write_text
+from probseq.models.free_running import complete
+from probseq.models.recurrent_model import RecurrentModel
+from probseq.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to draw.
+
+    Args:
+        count: how many sequences.
+        length: steps of each after its start; None lets each stop by itself.
+        start: the text that each begins with.
+        vector: numbers that all are conditional on, comma separated.
+        longest: steps after which an end is no longer waited for.
+        seed: of the generator.
+    """
+
+    count: int = 1
+    length: int | None = None
+    start: str = ""
+    vector: str = ""
+    longest: int = 10_000
+    seed: int = 0
+
+    def draw(self, network: RecurrentModel) -> Sequences:
+        """The sequences."""
+        rows = self._rows(network)
+        if self.length is None and not (network.ends or network.length_law):
+            raise DataError(
+                "--length must be given to a network whose sequences do not end by themselves, got none; write "
+                "--length 200, or train it with --stop."
+            )
+        if self.start:
+            begun = _begun(network, self.start).take([0] * self.count)
+            return complete(network, begun, self.length, self.seed, rows, self.longest)
+        if self.length is None:
+            return network.simulate(count=self.count, seed=self.seed, vectors=rows, longest=self.longest)
+        if rows is None:
+            return network.simulate([self.length] * self.count, seed=self.seed)
+        lengths, steps = np.full(self.count, self.length), np.repeat(rows, self.length, 0)
+        values = np.zeros((len(steps), network.columns) if network.columns else len(steps))
+        along = Sequences.from_arrays(
+            values, lengths=lengths, covariates=steps, covariate_names=list(network.vector.names)
+        )
+        return network.simulate(along, seed=self.seed)
+
+    def _rows(self, network: RecurrentModel) -> np.ndarray | None:
+        """(count, V) v of each; None where the network has none."""
+        names = network.vector.names
+        try:
+            numbers = [float(part) for part in self.vector.split(",") if part.strip()]
+        except ValueError:
+            numbers = [np.nan]
+        if len(numbers) != len(names) or not np.isfinite(numbers).all():
+            raise DataError(
+                f"--vector must be {len(names)} numbers ({', '.join(names) or 'none'}), got {self.vector!r}; put "
+                "commas between them."
+            )
+        return np.tile(numbers, (self.count, 1)) if names else None
+
+
+def run(saved: Path, wanted: Wanted, as_csv: bool, out: Path | None) -> None:
+    """Draw, and print or write."""
+    if out is not None:
+        check_writable(out)
+    network = NetworkFit.load(saved).network
+    if not isinstance(network, RecurrentModel):
+        raise ModelError(
+            f"a network to generate from must be one of sequences, got kind '{network.kind}' in {saved}; use what "
+            "answers for it, such as translate."
+        )
+    if network.covariates.names:
+        raise DataError(
+            f"a network with covariates ({', '.join(network.covariates.names)}) must be simulated along a series that "
+            f"has them, got {saved}; use NetworkFit.load(...).simulate(series, seed=...) in Python."
+        )
+    series = wanted.draw(network)
+    if network.categories is None or as_csv:
+        frame = series.to_frame()
+        at = int(series.count > 1)
+        frame.insert(at, "step", np.concatenate([np.arange(length) for length in series.lengths.tolist()]))
+        write_csv(frame, out, index=False)
+    elif out is None:
+        write_stdout(as_text(series))
+    else:
+        write_text(out, as_text(series))
+
+
+def as_text(series: Sequences) -> str:
+    """A line for each sequence of symbols, with spaces between words."""
+    names = series.categories or ()
+    between = " " if any(len(name) > 1 for name in names) else ""
+    parts = series.values.split(series.lengths.tolist())
+    return "".join(between.join(names[int(code)] for code in part) + "\n" for part in parts)
+
+
+def _begun(network: RecurrentModel, start: str) -> Sequences:
+    """The start as symbols of the network."""
+    if network.categories is None:
+        raise DataError(f"--start must be given to a network of symbols, got {start!r} for numbers; leave it out.")
+    level = network.names[0] if network.names in (("character",), ("word",)) else "character"
+    begun = read_prose(text=start, level=level, categories=network.categories)
+    if begun.observed is not None:
+        missing = next(number for number, there in enumerate(begun.observed.tolist()) if not there)
+        raise DataError(
+            f"--start must be made of symbols of the network, got an unknown {level} at place {missing} of {start!r}; "
+            "leave it out."
+        )
+    return begun
