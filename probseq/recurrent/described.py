@@ -84,6 +84,6 @@ def _plain(value: Any) -> Any:
 
 
 def _rebuilt(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "kind" in value:
         return Described.rebuild(value)
     return [_rebuilt(one) for one in value] if isinstance(value, list) else value

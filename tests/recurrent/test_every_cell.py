@@ -256,14 +256,14 @@ def test_a_layer_of_ones_own_is_saved_if_it_can_be() -> None:
     class SavedMean(NamedMean):
         kind = "saved mean of the tests"
 
-        def __init__(self, count: int) -> None:
+        def __init__(self, count: int, about: dict[str, int]) -> None:
             super().__init__(count)
-            self.count = count
+            self.count, self.about = count, about
 
     with pytest.raises(ModelError, match="a layer must have a kind to be saved, got none at Mean"):
         Mean(2).description()
     with pytest.raises(ModelError, match="keep its constructor's arguments to be saved, got no 'count' at NamedMean"):
         Stacked([NamedMean(2)]).description()
-    again = Cell.rebuild(Stacked([SavedMean(2)]).description())
+    again = Cell.rebuild(Stacked([SavedMean(2, {"any": 1})]).description())
     inputs = numbers(5, 7, D).float()
-    assert torch.equal(again.unroll(inputs, LENGTHS)[0], SavedMean(2).unroll(inputs, LENGTHS)[0])
+    assert torch.equal(again.unroll(inputs, LENGTHS)[0], SavedMean(2, {}).unroll(inputs, LENGTHS)[0])
