@@ -30,18 +30,16 @@ def step_jacobians(cell: Cell, inputs: Tensor, state: State | None = None) -> Te
     """J_t = ds_t / ds_{t-1} at every step that a cell takes along its inputs.
 
     Args:
-        cell: any; its `step` must be pure torch.
+        cell: any with a state; not in training with dropout, which `torch.func` does not map.
         inputs: x (B, L, D).
         state: before the first step; None is the cell's start.
 
     Returns:
         (B, L, S, S), S numbers in the whole state, each tensor of it laid out row by row, one after the other.
     """
+    states = _states_before(cell, inputs, state)
     with torch.no_grad():
-        states = [cell.start(len(inputs)) if state is None else state]
-        for t in range(inputs.shape[1] - 1):
-            states.append(cell.step(inputs[:, t], states[-1])[1])
-        before = torch.stack([_flat(one) for one in states], dim=1)[:, : inputs.shape[1]]
+        before = torch.stack([_flat(one) for one in states], dim=1)
 
         def step(x: Tensor, s: Tensor) -> Tensor:
             return _flat(cell.step(x.unsqueeze(0), _unflat(cell, s.unsqueeze(0)))[1])[0]
@@ -59,7 +57,7 @@ def span_jacobians(jacobians: Tensor) -> Tensor:
     Returns:
         (..., L, S, S): at [k - 1] the product of the last k Jacobians, the latest on the left.
     """
-    products = [torch.eye(jacobians.shape[-1], dtype=jacobians.dtype).expand(*jacobians.shape[:-3], -1, -1)]
+    products = [torch.eye(jacobians.shape[-1]).to(jacobians).expand(*jacobians.shape[:-3], -1, -1)]
     for jacobian in reversed(jacobians.unbind(-3)):
         products.append(products[-1] @ jacobian)
     return torch.stack(products[1:], dim=-3)
@@ -78,7 +76,7 @@ def log_singular_values(jacobians: Tensor) -> Tensor:
     Returns:
         (..., L, S) nats, the greatest first: at [k - 1] those of span k.
     """
-    product = torch.eye(jacobians.shape[-1], dtype=jacobians.dtype).expand(*jacobians.shape[:-3], -1, -1)
+    product = torch.eye(jacobians.shape[-1]).to(jacobians).expand(*jacobians.shape[:-3], -1, -1)
     scale = product.new_zeros(product.shape[:-2])
     logs = []
     for jacobian in reversed(jacobians.unbind(-3)):
@@ -96,7 +94,7 @@ def gradients_by_span(
     """dL_T / ds_{T-k} for a loss of the last output alone, passed back step by step.
 
     Args:
-        cell: any.
+        cell: any with a state.
         inputs: x (B, L, D).
         loss: h_T (B, H) to L_T, one number or (B,).
         state: before the first step; None is the cell's start.
@@ -104,10 +102,7 @@ def gradients_by_span(
     Returns:
         For each tensor of the state (B, L, ...): at [:, k - 1] the gradient with respect to it k steps before the end.
     """
-    with torch.no_grad():
-        states = [cell.start(len(inputs)) if state is None else state]
-        for t in range(inputs.shape[1] - 1):
-            states.append(cell.step(inputs[:, t], states[-1])[1])
+    states = _states_before(cell, inputs, state)
     spans: list[State] = []
     with torch.enable_grad():
         for t in reversed(range(inputs.shape[1])):
@@ -200,6 +195,21 @@ def resting_exponent(cell: Cell, inputs: Tensor | None = None, settle: int = 100
             if all(torch.equal(old, new) for old, new in zip(before, state, strict=True)):
                 break
     return float(np.log(spectral_radius(step_jacobians(cell, x.unsqueeze(0), state)[0, 0])))
+
+
+def _states_before(cell: Cell, inputs: Tensor, state: State | None) -> list[State]:
+    """The state before each step, without gradients."""
+    if not cell.state_shapes or not inputs.shape[1]:
+        got = "no steps" if cell.state_shapes else "no state"
+        raise DataError(
+            f"a gradient through time must pass states over one step at least, got {got} at {type(cell).__name__}; give"
+            " a cell with a memory, and inputs."
+        )
+    with torch.no_grad():
+        states = [cell.start(len(inputs)) if state is None else state]
+        for t in range(inputs.shape[1] - 1):
+            states.append(cell.step(inputs[:, t], states[-1])[1])
+    return states
 
 
 def _flat(state: State) -> Tensor:

@@ -87,7 +87,7 @@ def lyapunov_exponents(matrices: Tensor) -> Tensor:
     Returns:
         (n,) nats per factor, as the columns of the orthogonal frame come out: greatest first when T is large.
     """
-    frame = torch.eye(matrices.shape[-1], dtype=matrices.dtype)
+    frame = torch.eye(matrices.shape[-1]).to(matrices)
     total = matrices.new_zeros(matrices.shape[-1])
     for matrix in matrices:
         frame, stretch = torch.linalg.qr(matrix @ frame)

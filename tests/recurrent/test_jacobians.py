@@ -19,7 +19,7 @@ from probseq.recurrent import (
     spectral_radius,
     step_jacobians,
 )
-from tests.recurrent.every_cell import CELLS, D, H, numbers, state_like
+from tests.recurrent.every_cell import CELLS, MEMORYLESS, D, H, numbers, state_like
 
 B, L = 2, 6
 INPUTS = numbers(B, L, D, seed=5)
@@ -176,6 +176,14 @@ def test_the_memory_of_an_lstm_decays_as_its_forget_gate_says(bias: float) -> No
     logs = log_singular_values(step_jacobians(lstm, numbers(B, 50, D, seed=5)))[0, 49]
     assert logs[0] == pytest.approx(50 * exponent, abs=0.5)  # up to what h_T adds to c_T
     assert resting_exponent(lstm) == pytest.approx(exponent, abs=1e-12)
+
+
+def test_a_cell_without_memory_and_a_sequence_without_steps_are_refused() -> None:
+    memoryless = MEMORYLESS["feedforward"]().double()
+    with pytest.raises(DataError, match="got no state at Feedforward"):
+        step_jacobians(memoryless, INPUTS)
+    with pytest.raises(DataError, match="got no steps at Vanilla"):
+        gradient_norms(CELLS["vanilla"]().double(), INPUTS[:, :0], square)
 
 
 def test_a_line_of_unusable_norms_is_refused() -> None:
