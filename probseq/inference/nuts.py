@@ -60,7 +60,7 @@ def nuts(
     Args:
         model: an `HMM`, or any Pyro program of one argument, the series, with a `MarkovChain` site.
         series: the data.
-        chains: how many, each from the same mode, a little moved.
+        chains: how many, each from a point of its own around the highest mode found, as far out as the posterior.
         draws: of each chain, after the warm-up.
         tune: draws of the warm-up, in which step size and mass matrix are found.
         seed: of starts and chains.
@@ -121,6 +121,7 @@ def _run(potential: Potential, start: np.ndarray, report: Report, **settings: An
         _as_nutpie_model(potential, start, points, failures, report),
         chains=1,
         cores=1,
+        low_rank_modified_mass_matrix=True,  # log-ratios of one row hang together where a chance is next to nothing
         progress_bar=False,
         return_raw_trace=True,
         blocking=False,

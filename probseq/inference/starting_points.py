@@ -1,4 +1,4 @@
-"""Where samplers of the parameters' posterior begin: the best of a few climbs, a little moved for each chain."""
+"""Where samplers of the parameters' posterior begin: around the best end of a few climbs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ CLIMBS = 4
 ITERATIONS = 100
 """Of each climb."""
 
-JITTER = 0.1
-"""Standard deviation by which each chain's first point is moved, in every coordinate."""
+DISPERSAL = 1.0
+"""By how many standard deviations of the posterior, as the curvature at its mode has it, chains start apart."""
+
+LOOSE = 0.25
+"""Least curvature that is believed: where the density is flatter, chains start no further apart."""
+
+STEP = 1e-4
+"""Of the differences that curvature is taken from."""
 
 
 def potential_of(model: HMM | ProgramModel, series: Sequences, seed: int) -> Potential:
@@ -62,15 +68,26 @@ def highest_point(potential: Potential, seed: int) -> np.ndarray:
 
 
 def scattered(potential: Potential, centre: np.ndarray, chain: int, seed: int) -> np.ndarray:
-    """(P,) the first point of a chain: the centre, moved by so much noise that the density there is positive."""
-    rng = np.random.default_rng([seed, 40, chain])
-    noise = rng.standard_normal(len(centre))
+    """(P,) the first point of a chain: the mode, moved by noise of the inverse curvature there.
+
+    Chains start about as far apart as the posterior is wide, so that R-hat tells something; nearer, where the density
+    would be zero.
+    """
+    noise = _spread(potential, centre) @ np.random.default_rng([seed, 40, chain]).standard_normal(len(centre))
     for halved in range(10):
-        point = centre + JITTER * 0.5**halved * noise
+        point = centre + DISPERSAL * 0.5**halved * noise
         value, gradient = potential(point)
         if np.isfinite(value) and gradient.any():
             return point
     return centre
+
+
+def _spread(potential: Potential, centre: np.ndarray) -> np.ndarray:
+    """(P, P) a root of the inverse of the curvature, minus the Hessian, by differences of the gradient."""
+    steps = STEP * np.eye(len(centre))
+    rows = [(potential(centre - step)[1] - potential(centre + step)[1]) / (2.0 * STEP) for step in steps]
+    curvature, directions = np.linalg.eigh(0.5 * (np.array(rows) + np.array(rows).T))
+    return directions / np.sqrt(np.maximum(curvature, LOOSE))
 
 
 def _start(potential: Potential, attempt: int, seed: int) -> np.ndarray:

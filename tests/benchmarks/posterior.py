@@ -5,9 +5,10 @@
 Every contender samples the same posterior: the model's default priors, states summed out (NumPyro by a scan in double
 precision) or drawn (Gibbs), 4 chains of 500 + 1,000 draws on two processors. States are put in the order of their
 means, draw by draw; the number is the smallest bulk effective sample size (Vehtari et al. 2021) among all parameters
-and the log density, over seconds from the call to the draws. The first call compiles and is told apart; a second one
-in the same process does not. A package that is not installed is left out; each runs in a process of its own. Without
-arguments all are measured, and posterior.json and posterior.md written beside this file.
+and their log density, the same function for every contender, over seconds from the call to the draws. The first call
+compiles (this package's recursions only if they were never called on this machine: they are kept on disk) and is told
+apart; a second one in the same process does not. A package that is not installed is left out; each runs in a process
+of its own. Without arguments all are measured, and posterior.json and posterior.md written beside this file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from probseq import HMM, Sequences, datasets, families, gibbs, nuts
 
@@ -32,7 +34,7 @@ HERE = Path(__file__).parent
 CHAINS, TUNE, DRAWS = 4, 500, 1000
 
 Sampler = Callable[[int], dict[str, np.ndarray]]
-"""Of a seed: name -> (chains, draws, ...), with the log density as `lp`."""
+"""Of a seed: name -> (chains, draws, ...)."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,7 @@ def probseq_gibbs(problem: Problem) -> Sampler:
 
     def sample(seed: int) -> dict[str, np.ndarray]:
         fit = gibbs(problem.model, problem.series, chains=CHAINS, tune=TUNE, draws=DRAWS, seed=seed)
-        assert fit.sampling is not None
-        drawn = {name: value.unflatten(0, (CHAINS, DRAWS)).numpy() for name, value in fit.draws.items()}
-        return {**drawn, "lp": fit.sampling.statistics["lp"].numpy()}
+        return {name: value.unflatten(0, (CHAINS, DRAWS)).numpy() for name, value in fit.draws.items()}
 
     return sample
 
@@ -83,9 +83,7 @@ def probseq_nuts(problem: Problem) -> Sampler:
 
     def sample(seed: int) -> dict[str, np.ndarray]:
         fit = nuts(problem.model, problem.series, chains=CHAINS, tune=TUNE, draws=DRAWS, seed=seed)
-        assert fit.sampling is not None
-        drawn = {name: value.unflatten(0, (CHAINS, DRAWS)).numpy() for name, value in fit.draws.items()}
-        return {**drawn, "lp": fit.sampling.statistics["lp"].numpy()}
+        return {name: value.unflatten(0, (CHAINS, DRAWS)).numpy() for name, value in fit.draws.items()}
 
     return sample
 
@@ -128,9 +126,8 @@ def numpyro_nuts(problem: Problem) -> Sampler:
     sampler = MCMC(NUTS(program), num_warmup=TUNE, num_samples=DRAWS, num_chains=CHAINS, progress_bar=False)
 
     def sample(seed: int) -> dict[str, np.ndarray]:
-        sampler.run(jax.random.PRNGKey(seed), extra_fields=("potential_energy",))
-        drawn = {name: np.asarray(value) for name, value in sampler.get_samples(group_by_chain=True).items()}
-        return {**drawn, "lp": -np.asarray(sampler.get_extra_fields(group_by_chain=True)["potential_energy"])}
+        sampler.run(jax.random.PRNGKey(seed))
+        return {name: np.asarray(value) for name, value in sampler.get_samples(group_by_chain=True).items()}
 
     return sample
 
@@ -142,15 +139,22 @@ CONTENDERS: dict[str, tuple[str, Callable[[Problem], Sampler]]] = {
 }
 
 
-def least_effective(draws: dict[str, np.ndarray], by: str) -> float:
+def log_density(draws: dict[str, np.ndarray], problem: Problem) -> np.ndarray:
+    """(chains, draws) log p(data, parameters), on the parameters' own scale."""
+    flat = {name: torch.from_numpy(np.array(value)).flatten(0, 1) for name, value in draws.items()}
+    each = [{name: value[s] for name, value in flat.items()} for s in range(CHAINS * DRAWS)]
+    with torch.no_grad():
+        found = [float(problem.model.log_joint(one, problem.series, True)) for one in each]
+    return np.array(found).reshape(CHAINS, DRAWS)
+
+
+def least_effective(draws: dict[str, np.ndarray], problem: Problem) -> float:
     """The smallest bulk effective sample size of any number, states ordered in each draw."""
     from arviz_stats.base.array import array_stats
 
-    order = np.argsort(draws[by], axis=-1)
-    found = [array_stats.ess(draws["lp"], chain_axis=0, draw_axis=1, method="bulk")]
+    order = np.argsort(draws[problem.by], axis=-1)
+    found = [array_stats.ess(log_density(draws, problem), chain_axis=0, draw_axis=1, method="bulk")]
     for name, value in draws.items():
-        if name == "lp":
-            continue
         ordered = np.take_along_axis(value, order.reshape(order.shape + (1,) * (value.ndim - 3)), 2)
         if name == "transition":
             ordered = np.take_along_axis(ordered, order[..., None, :], 3)
@@ -171,7 +175,7 @@ def measure(name: str) -> list[dict[str, Any]]:
             began = time.perf_counter()
             draws = sample(seed)
             seconds.append(time.perf_counter() - began)
-        least = least_effective(draws, problem.by)
+        least = least_effective(draws, problem)
         row = {"problem": problem.name, "sampler": name, "effective": round(least), "first_call": seconds[0]}
         rows.append(row | {"next_call": seconds[1]})
     return rows
