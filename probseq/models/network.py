@@ -17,6 +17,12 @@ from torch import Tensor, nn
 
 from probseq.recurrent import State
 
+BATCH = 256
+"""Examples that are scored at a time without gradients."""
+
+WINDOW = 2048
+"""Steps that are scored at a time without gradients, where examples have windows."""
+
 
 class Examples(Protocol):
     """A network's data as tensors, ready for batches; what is in it, the network alone knows."""
@@ -79,20 +85,29 @@ class Network(nn.Module, ABC):
     def prepare(self, data: Any) -> None:  # noqa: B027 - most networks have nothing to prepare
         """Settle in place, before training, what the training data alone decide: scales, biases of the output."""
 
-    def log_prob(self, data: Any, batch_size: int = 256) -> Tensor:
+    def log_prob(self, data: Any, batch_size: int = BATCH) -> Tensor:
         """(N,) float64 nats: log p of each example, without gradients, a batch at a time."""
         examples = self.encode(data)
         was_training = self.training
         self.eval()
         try:
             with torch.no_grad():
-                parts = [
-                    self.score(examples.take(index)).log_prob.double()
-                    for index in torch.arange(len(examples.lengths)).split(batch_size)
-                ]
+                chosen = torch.arange(len(examples.lengths)).split(batch_size)
+                parts = [self._summed(examples.take(index)) for index in chosen]
         finally:
             self.train(was_training)
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+    def _summed(self, examples: Any) -> Tensor:
+        """(B,) log p of each example of a batch; a window at a time where there are any, which bounds the memory."""
+        longest = int(examples.lengths.max())
+        if longest <= WINDOW or not hasattr(examples, "window"):
+            return self.score(examples).log_prob.double()
+        total, state = torch.zeros(len(examples.lengths), dtype=torch.float64), None
+        for start in range(0, longest, WINDOW):
+            scored = self.score(examples.window(start, start + WINDOW), state)
+            total, state = total + scored.log_prob.double().cpu(), scored.state
+        return total
 
 
 @contextmanager

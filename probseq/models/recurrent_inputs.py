@@ -27,8 +27,9 @@ def encode_series(model: RecurrentModel, series: Sequences, ends: bool) -> Whole
     """A series as a recurrent model sees it; with `ends` each sequence has an end, which is one step more.
 
     By step, T of them, or T + N where each sequence has one more for its end: `values` (T, *event); `scored`,
-    `counted`, `first` and `end` (T,) bool; `covariates` (T, C); `previous`, the encoded y_{t-1}, where it is fed back;
-    `told` and `length_log_prob`, of a length law. By sequence: `vector` (N, V), and `weight` where there are weights.
+    `counted`, `first` and `end` (T,) bool; `number`, from 0; `covariates` (T, C); `previous`, the encoded y_{t-1},
+    where it is fed back; `told` and `length_log_prob`, of a length law. By sequence: `vector` (N, V), and `weight`
+    where there are weights.
 
     Raises:
         DataError: the series is not of the columns, symbols or covariates that the network was made for.
@@ -47,6 +48,7 @@ def encode_series(model: RecurrentModel, series: Sequences, ends: bool) -> Whole
         "values": observations(model.family, series)[at],
         "scored": scored,
         "counted": scored | end,
+        "number": torch.arange(len(place)),
         "first": place == 0,
         "end": end,
         "covariates": model.covariates.rows(series, "its steps")[at],

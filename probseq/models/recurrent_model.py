@@ -12,7 +12,7 @@ One model, several tasks, by what h_t is made of:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -31,10 +31,10 @@ from probseq.families import Categorical, Family
 from probseq.models.emission_step import check, observed_rows
 from probseq.models.family_head import FamilyHead, require_drivable
 from probseq.models.named_layer import CellOf, named_layer
-from probseq.models.network import Network, Scored, counted
+from probseq.models.network import BATCH, WINDOW, Network, Scored, counted
 from probseq.models.output_recurrence import output_recurrence
 from probseq.models.recurrent_inputs import encode_series, make_cell, require_consistent
-from probseq.models.step_examples import WholeExamples
+from probseq.models.step_examples import WholeExamples, pieces
 from probseq.models.step_readers import Covariates, Numbers, Symbols, require_constant
 from probseq.models.stopping import LengthLaw
 from probseq.recurrent import RecurrentLayer, State
@@ -226,9 +226,7 @@ class RecurrentModel(Network):
         """
         pyro.module("network", self)
         examples = self.encode(data)
-        steps, each = examples.steps, examples.each
-        hidden, _ = self.hidden(examples)
-        weight = each.get("weight")
+        (hidden, _), steps, weight = self.hidden(examples), examples.steps, examples.each.get("weight")
         by_step = None if weight is None else weight[examples.sequence]
         with pyro.plate("step", len(hidden)), counted(by_step):
             with poutine.mask(mask=steps["scored"]):  # pyright: ignore[reportArgumentType]
@@ -250,8 +248,10 @@ class RecurrentModel(Network):
 
         log P(T) of a length law stands at the first step, the log chance of the end at the last.
         """
-        examples, hidden = self._answered(series)
-        found = self.step_log_prob(examples, hidden)
+        examples = self.encode(series)
+        found = torch.zeros(len(examples.sequence), dtype=torch.float64)
+        for window, hidden in self._run(examples):
+            found[window.steps["number"]] = self.step_log_prob(window, hidden)
         if not self.ends:
             return found
         end = examples.steps["end"]
@@ -262,7 +262,10 @@ class RecurrentModel(Network):
     @torch.no_grad()
     def predictive_parameters(self, series: Sequences) -> dict[str, Tensor]:
         """The family's parameters at each step, (T, *shape) float64; what all steps share as it is."""
-        examples, hidden = self._answered(series)
+        examples = self.encode(series)
+        hidden = torch.zeros(len(examples.sequence), self.cell.hidden_size, dtype=self.dtype)
+        for window, found in self._run(examples):
+            hidden[window.steps["number"]] = found
         return self.head(hidden[~examples.steps["end"]] if self.ends else hidden)
 
     def predictive(self, series: Sequences) -> TorchDistributionMixin:
@@ -372,12 +375,15 @@ class RecurrentModel(Network):
             parts.append(examples.steps["told"])
         return torch.cat([part.to(self.dtype) for part in parts], -1)
 
-    def _answered(self, series: Sequences) -> tuple[WholeExamples, Tensor]:
-        """The series and its hidden vectors, as when all is learned."""
-        examples, was_training = self.encode(series), self.training
+    def _run(self, examples: WholeExamples) -> Iterator[tuple[WholeExamples, Tensor]]:
+        """The hidden vectors as when all is learned: of a batch of sequences after the other, by windows."""
+        was_training = self.training
         self.eval()
         try:
-            return examples, self.hidden(examples)[0]
+            state: State | None = None
+            for piece, begins in pieces(examples, BATCH, WINDOW):
+                hidden, state = self.hidden(piece, None if begins else state)
+                yield piece, hidden
         finally:
             self.train(was_training)
 

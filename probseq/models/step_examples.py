@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -41,6 +41,11 @@ class WholeExamples:
     def sequence(self) -> Tensor:
         """(T,) the sequence of each step."""
         return torch.repeat_interleave(torch.arange(self.count), self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Steps of the longest sequence."""
+        return self.shape.longest
 
     def padded(self, flat: Tensor) -> Tensor:
         """(N, L, ...): steps (T, ...) with zeros after the end of each sequence."""
@@ -83,3 +88,14 @@ class StepExamples(WholeExamples):
         """Steps start to stop of every sequence; of one that ended before, none."""
         chosen = self.shape.window(start, stop)
         return replace(self, steps=self._chosen(chosen.values), lengths=chosen.lengths)
+
+
+def pieces(examples: WholeExamples, batch: int, window: int) -> Iterator[tuple[WholeExamples, bool]]:
+    """So many sequences at a time, a window after the other where they may be cut; and whether it is a first window."""
+    for index in torch.arange(examples.count).split(batch):
+        chosen = examples.take(index)
+        if not isinstance(chosen, StepExamples):
+            yield chosen, True
+            continue
+        for start in range(0, chosen.longest, window):
+            yield chosen.window(start, start + window), start == 0

@@ -125,6 +125,20 @@ def test_batches_and_windows_change_nothing(feedback: str | None) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_long_series_are_scored_by_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = BY_HAND["gaussian"]
+    series = ragged(case)
+    for feedback in ("observed", "predicted"):
+        model = model_of(case, feedback=feedback, covariates=("x",))
+        whole, by_step = model.log_prob(series), model.predictive_log_prob(series)
+        with monkeypatch.context() as patched:
+            patched.setattr("probseq.models.network.WINDOW", 2)
+            patched.setattr("probseq.models.recurrent_model.WINDOW", 2)
+            patched.setattr("probseq.models.recurrent_model.BATCH", 2)
+            torch.testing.assert_close(model.log_prob(series), whole, rtol=1e-12, atol=0.0)
+            torch.testing.assert_close(model.predictive_log_prob(series), by_step, rtol=1e-12, atol=0.0)
+
+
 def test_missing_values_are_not_looked_at() -> None:
     case = BY_HAND["gaussian"]
     series = ragged(case)
