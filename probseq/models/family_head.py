@@ -78,11 +78,13 @@ class FamilyHead(nn.Module):
             hidden: (S, H).
             values: (S, *event); NaN at entries of a vector that are missing, for families that sum them out.
         """
-        if isinstance(self.family, Categorical):  # the same law, without the detour over probabilities
-            logits = self._coordinates(hidden)[0]
+        if isinstance(self.family, Categorical):  # the same law without the detour over probabilities, summed in the
+            bias = self.linear.bias + self.centre.to(hidden.dtype)  # weights' type: in float64 an eighth of a training
+            logits = functional.linear(hidden, self.linear.weight, bias)  # (S, M); the spread of logits is one
             inside = (values >= 0) & (values < logits.shape[-1]) & (values == values.floor())
             codes = torch.where(inside, values, torch.zeros_like(values)).long()
-            return torch.where(inside, -functional.cross_entropy(logits, codes, reduction="none"), -math.inf)
+            found = -functional.cross_entropy(logits, codes, reduction="none").double()
+            return torch.where(inside, found, -math.inf)
         with pyro.validation_enabled(False):  # weights that diverged are the training's to report
             law: Any = self.distribution(hidden)
             inside = law.support.check(values)
@@ -160,13 +162,15 @@ class FamilyHead(nn.Module):
     def _spreads(self, values: Tensor) -> Tensor:
         """(P,) 1 / sqrt(E[score^2]) of coordinates in the units of the data, 1 of all others."""
         driven = len(self.spread)
+        driven_ones = [(name, one) for name, one in self.declared.items() if not one.shared]
+        scaled = torch.tensor([_in_units(one.constraint) for name, one in driven_ones for _ in range(self._size(name))])
+        if not bool(scaled.any()):
+            return torch.ones(driven, dtype=torch.float64)
         with torch.enable_grad():
             free = self.centre[:driven].detach().expand(len(values), driven).clone().requires_grad_()
             law: Any = self.family.distribution(**self._transformed(free, self.centre[driven:]))
             (score,) = torch.autograd.grad(law.log_prob(values).sum(), free)
         squares = score.square().mean(0)
-        driven_ones = [(name, one) for name, one in self.declared.items() if not one.shared]
-        scaled = torch.tensor([_in_units(one.constraint) for name, one in driven_ones for _ in range(self._size(name))])
         return torch.where(scaled & squares.isfinite() & (squares > 0), squares.rsqrt().clamp(max=WIDEST), 1.0)
 
 
