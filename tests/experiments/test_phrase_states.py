@@ -1,0 +1,31 @@
+"""Phrase states over several first weights: who acts sets them apart, voice hardly does."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "phrase_states.py"
+
+
+@pytest.mark.slow
+def test_word_order_separates_and_voice_does_not() -> None:
+    """One minute. Of the variance among unseen sentences of the same verb and names, the share of who acts is several
+    times that of voice for each of five networks; of a bag of words and of an untrained network it is the other way.
+    """
+    example = runpy.run_path(str(EXAMPLE))
+    table = example["grammar"]()
+    found = {}
+    for seed in range(5):
+        fresh, network = example["learn"](table, seed, epochs=300)
+        found[seed] = example["measured"](table, fresh, network)
+        assert example["exact"](network, table[table["unseen"]]) >= 0.95
+    shares = pd.concat(found, names=["seed", "of"])
+    print(shares.round(3), shares.groupby("of").agg(["mean", "std"]).round(3), sep="\n")
+    unseen, untrained = (shares.xs(name, level="of") for name in ("trained, unseen scenes", "untrained"))
+    assert (unseen["who acts"] > 2 * unseen["voice"]).all()
+    assert unseen["who acts"].mean() > 4 * unseen["voice"].mean()
+    assert (untrained["who acts"] < untrained["voice"]).all()
