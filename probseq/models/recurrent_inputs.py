@@ -37,6 +37,12 @@ def encode_series(model: RecurrentModel, series: Sequences, ends: bool) -> Whole
     require_columns(series, model.columns)
     if isinstance(model.reader, Symbols):
         require_symbols(series.values, model.reader.symbols)
+    known, given = model.categories, series.categories
+    if known is not None and given is not None and known != given:
+        raise DataError(
+            f"symbols must be coded as the network has them, {'/'.join(known[:6])}..., got {'/'.join(given[:6])}... in "
+            "the series; read it with categories=network.categories."
+        )
     lengths = series.lengths + int(ends)
     place = _places(lengths)
     last = torch.repeat_interleave(series.lengths, lengths)

@@ -427,6 +427,11 @@ def test_refused_data() -> None:
         model.encode(replace(series, values=torch.full((9,), 7.0)))
     with pytest.raises(DataError, match="single numbers or symbols"):
         model.encode(Sequences(torch.zeros(2, 2), torch.tensor([2])))
+    text = Sequences.from_text(text="abab")
+    made = RecurrentModel.for_series(text, "categorical", "gru", 2)
+    with pytest.raises(DataError, match="read it with categories"):
+        made.log_prob(Sequences.from_text(text="bcb"))
+    assert made.log_prob(Sequences.from_text(text="bb", categories=text.categories)).isfinite().all()
     with pytest.raises(DataError, match="simulated along a series"):
         model.simulate([3], seed=1)
     with pytest.raises(ModelError, match="without an end"):
