@@ -8,6 +8,14 @@ learning rate, of the same two, that was best for it on held-out sequences. Each
 vanilla from orthogonal recurrent weights (Saxe, McClelland & Ganguli 2014), or as torch does it; the LSTM from gates
 spread up to the lag (Tallec & Ollivier 2018); leaky units, whose time constants are learned, spread from 1 to ten lags.
 
+Measured at lag 100, seed 0, rate 0.01, on 2,000 new sequences, after half a minute of training each:
+
+    adding    squared error, 0.1667 without memory    vanilla 0.1629   LSTM 0.0001   leaky 0.0072
+    copying   nats a step, 0.1733 without memory      vanilla 0.1735   LSTM 0.0205   leaky 0.1477
+
+Of these sequences the answer 1 to adding has 0.1628. With torch's start vanilla has 0.1627 and 0.1734; at a rate of
+0.003 it has 0.1633 and 0.1735, with torch's start 0.1628 and 0.1734.
+
 Run: python -m tests.experiments.memory_tasks adding|copying [cell ...]
 """
 

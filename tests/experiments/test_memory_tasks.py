@@ -20,6 +20,8 @@ from tests.experiments.memory_tasks import TASKS, learn, squared_error
     ],
 )
 def test_what_is_remembered_over_a_hundred_steps(name: str, cell: str, least: float, most: float) -> None:
+    """Two to three minutes together. The squared error of adding without memory has a relative standard error of 0.026
+    on 2,000 sequences; copying's loss without memory is nearly exact, since guesses cost the same whatever comes."""
     found = learn(name, cell, 1e-2)
     print(name, cell, found)
     assert least <= found["of that without memory"] <= most
