@@ -135,6 +135,8 @@ def check_frames(videos: Any, image_shape: Shape) -> Ragged:
             f"videos must be Sequences with {numbers} columns, the numbers of a frame {image_shape}, got {got}; "
             "flatten each frame."
         )
+    if videos.weights is not None:
+        raise DataError("videos must count once each, got weights; repeat a video that counts more often.")
     if videos.observed is not None:
         row = int(videos.step_sequence[~videos.step_observed][0])
         raise DataError(f"frames must not be missing, got one at video {row}; leave it out of the video.")

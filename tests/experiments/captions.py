@@ -3,7 +3,7 @@
     python -m tests.experiments.captions FOLDER [WAY ...]
 
 WAY is how the image enters the decoder, of `WAYS`; each takes about a minute of one core, and its numbers are added to
-FOLDER/captions.json, from which captions.md is written; the last one's captions are drawn in captions.png. The best
+FOLDER/captions.json, from which captions.md is written; some of its captions are drawn in captions-WAY.png. The best
 epoch is chosen on 20 compositions that are neither trained on nor tested.
 
 Retrieval gives the sentence of the nearest training image, by pixels or by what the trained encoder makes of them. It
@@ -127,7 +127,8 @@ def _cell(value: str | float) -> str:
 
 def grid(network: Captioner, compositions: np.ndarray, pairs: Pairs, path: Path, columns: int = 6) -> None:
     """Draw the first scenes with what is said of them; the truth stands below what is wrong."""
-    figure, axes = plots.figure(9.0, 5.4, rows=3, columns=columns)
+    figure, axes = plots.figure(9.0, 6.2, rows=3, columns=columns)
+    figure.get_layout_engine().set(h_pad=0.15)  # type: ignore[union-attr]
     said = network.describe(pairs.inputs[: axes.size])  # type: ignore[index]
     for axis, image, words, truth in zip(axes.flat, pairs.inputs, said, compositions, strict=False):  # type: ignore
         plots.told_image(axis, image[0].numpy(), words, sentence(truth))
@@ -146,7 +147,7 @@ def main(folder: Path, ways: list[str]) -> None:
         kept.write_text(json.dumps(rows.to_dict("records"), indent=1))
         (folder / "captions.md").write_text(as_markdown(rows) + "\n")
         assert isinstance(fit.network, Captioner)
-        grid(fit.network, *parts["held out"], folder / "captions.png")
+        grid(fit.network, *parts["held out"], folder / f"captions-{way}.png")
         fit.save(folder / f"captioner-{way}")
         print(f"{way}: {fit.seconds:.0f} s, best epoch {fit.best_epoch}\n{as_markdown(found)}", flush=True)
 

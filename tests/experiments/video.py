@@ -160,7 +160,7 @@ def strip(network: VideoCaptioner, compositions: np.ndarray, pairs: Pairs, path:
     """Draw all frames of the first films, with what is said of each."""
     shown = pairs.take(slice(films)).inputs
     assert isinstance(shown, Sequences)
-    figure, axes = plots.figure(9.0, 1.25 * films, rows=films, columns=int(shown.lengths.max()))
+    figure, axes = plots.figure(9.0, 1.35 * films, rows=films, columns=int(shown.lengths.max()))
     pieces = shown.values.split(shown.lengths.tolist())
     for row, film, said, truth in zip(axes, pieces, network.describe(shown), compositions, strict=False):
         for axis in row:
@@ -169,8 +169,9 @@ def strip(network: VideoCaptioner, compositions: np.ndarray, pairs: Pairs, path:
             axis.imshow(frame.numpy(), cmap="gray_r", vmin=0.0, vmax=1.2)
         right = said == sentence(truth)
         words = said if right else f"{said}  (is {sentence(truth)})"
-        title = row[0].set_title(words, loc="left", fontsize=9, color="#222222" if right else "#D55E00")
-        title.set_in_layout(False)  # longer than its frame is wide
+        row[0].set_title(" ", fontsize=9)
+        line = row[0].text(0, -2, words, fontsize=9, color="#222222" if right else "#D55E00")
+        line.set_in_layout(False)  # longer than its frame is wide
     figure.savefig(path)
 
 

@@ -190,5 +190,11 @@ def test_what_does_not_fit_is_refused() -> None:
         network.expected(places)
     with pytest.raises(DataError, match="targets must be Sequences that count once each, got Tensor"):
         network.log_prob(Pairs(films, torch.zeros(4)))
+    with pytest.raises(DataError, match="videos must count once each, got weights"):
+        network.expected(Sequences(films.values, films.lengths, weights=torch.ones(4)))
+    observed = torch.ones(films.values.shape, dtype=torch.bool)
+    observed[7, 3] = False
+    with pytest.raises(DataError, match="frames must not be missing, got one at video 2"):
+        network.expected(Sequences(films.values, films.lengths, observed=observed))
     with pytest.raises(ModelError, match="must read the 5 numbers that the encoder makes, got input_size 3"):
         FrameTracker(network.encoder, LSTM(3, 4), families.Gaussian(), SHAPE, columns=0)
