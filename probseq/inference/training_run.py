@@ -57,7 +57,7 @@ class Run:
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.before, self.began, self.kept = 0.0, time.perf_counter(), time.perf_counter()
-        self.stop_reason, self.converged = "", False
+        self.stop_reason, self.converged, self._epoch_seed = "", False, 0
 
     # ---- where it is -----------------------------------------------------------------------------------------------
 
@@ -155,10 +155,11 @@ class Run:
     def _stream(self) -> Iterator[Tensor]:
         """The batches that are to come, without end."""
         while True:
+            self._epoch_seed = derived_seed(self.options.seed, 2, self.epoch)
             yield from batches(self.examples.lengths, self.epoch, self.options)[self.batch :]
 
     def _step(self, chosen: Tensor) -> None:
-        seed_draws(derived_seed(self.options.seed, 2, self.epoch, self.batch), self.device)
+        seed_draws(self._epoch_seed + self.batch, self.device)
         self.sums = self.sums.plus(update(self.network, self.examples.take(chosen), self.optimiser, self.options))
         self.batch += 1
 

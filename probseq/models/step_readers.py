@@ -166,6 +166,8 @@ class Covariates(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(..., width) as the network reads rows (..., C)."""
+        if not self.names:
+            return rows
         numeric = rows[..., [self.names.index(name) for name in self.numeric]]
         parts = [(numeric - self.shift) / self.scale]
         for name, table in zip(self.coded, self.tables, strict=True):

@@ -47,19 +47,24 @@ class Ragged:
         """(N, longest) bool: True at the steps of each sequence."""
         return torch.arange(self.longest) < self.lengths.unsqueeze(-1)
 
+    @cached_property
+    def places(self) -> Tensor:
+        """(T,) int64: where each step stands among N times `longest`; quicker than the mask, backwards above all."""
+        rows = torch.arange(self.count) * self.longest - self.offsets
+        return torch.arange(len(self.values)) + rows.repeat_interleave(self.lengths)
+
     def padded(self) -> Tensor:
         """(N, longest, ...): zeros stand after the end of each sequence."""
         if bool((self.lengths == self.longest).all()):
             return self.values.reshape(self.count, self.longest, *self.values.shape[1:])
-        result = self.values.new_zeros(self.count, self.longest, *self.values.shape[1:])
-        result[self.mask.to(self.values.device)] = self.values
-        return result
+        blank = self.values.new_zeros(self.count * self.longest, *self.values.shape[1:])
+        return blank.index_copy(0, self.places.to(blank.device), self.values).unflatten(0, (self.count, self.longest))
 
     def flat(self, padded: Tensor) -> Tensor:
         """(T, ...): the steps of a padded (N, longest, ...), without its padding."""
         if bool((self.lengths == self.longest).all()):
             return padded.flatten(0, 1)
-        return padded[self.mask.to(padded.device)]
+        return padded.flatten(0, 1).index_select(0, self.places.to(padded.device))
 
     def take(self, index: Tensor) -> Ragged:
         """The sequences of these numbers, in this order."""
