@@ -11,7 +11,7 @@ from torch import Tensor
 from probseq.errors import DataError, ModelError
 from probseq.models.emission_step import observations
 from probseq.models.step_examples import StepExamples, WholeExamples
-from probseq.models.step_readers import Symbols, require_columns, require_constant, require_symbols
+from probseq.models.step_readers import Symbols, require_categories, require_columns, require_constant, require_symbols
 from probseq.models.stopping import LengthLaw
 from probseq.recurrent import Cell, RecurrentLayer
 from probseq.sequences import Sequences
@@ -37,12 +37,7 @@ def encode_series(model: RecurrentModel, series: Sequences, ends: bool) -> Whole
     require_columns(series, model.columns)
     if isinstance(model.reader, Symbols):
         require_symbols(series.values, model.reader.symbols)
-    known, given = model.categories, series.categories
-    if known is not None and given is not None and known != given:
-        raise DataError(
-            f"symbols must be coded as the network has them, {'/'.join(known[:6])}..., got {'/'.join(given[:6])}... in "
-            "the series; read it with categories=network.categories."
-        )
+    require_categories(series, model.categories)
     lengths = series.lengths + int(ends)
     place = _places(lengths)
     last = torch.repeat_interleave(series.lengths, lengths)

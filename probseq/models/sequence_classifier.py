@@ -23,7 +23,14 @@ from probseq.models.family_head import FamilyHead
 from probseq.models.named_layer import CellOf, named_layer
 from probseq.models.network import Network, Scored, counted
 from probseq.models.step_examples import WholeExamples
-from probseq.models.step_readers import Covariates, Numbers, Symbols, require_columns, require_symbols
+from probseq.models.step_readers import (
+    Covariates,
+    Numbers,
+    Symbols,
+    require_categories,
+    require_columns,
+    require_symbols,
+)
 from probseq.pairs import Pairs
 from probseq.recurrent import Bidirectional, RecurrentLayer, State
 from probseq.sequences import Sequences
@@ -42,6 +49,7 @@ class SequenceClassifier(Network):
         cell: the layer, causal or not; or what makes it from the number of inputs: `lambda inputs: LSTM(inputs, 32)`.
         columns: numbers at each step of the input; 0 where it is a single number or symbol.
         symbols: how many symbols the input has; None for numbers.
+        categories: what their codes stand for.
         embedding: size of their learned vectors; None is one-hot.
         covariates: names of columns that enter besides.
         embeddings: of covariates that hold codes: how many codes, and the size of their vectors.
@@ -67,6 +75,7 @@ class SequenceClassifier(Network):
         *,
         columns: int = 0,
         symbols: int | None = None,
+        categories: Sequence[str] | None = None,
         embedding: int | None = None,
         covariates: Sequence[str] = (),
         embeddings: Mapping[str, Sequence[int]] | None = None,
@@ -80,6 +89,7 @@ class SequenceClassifier(Network):
         self.family, self.columns, self.symbols, self.embedding = family, columns, symbols, embedding
         self.pooling, self.dropout, self.answers = pooling, dropout, answers
         self.classes = None if classes is None else tuple(classes)
+        self.categories = None if categories is None else tuple(categories)
         self._check(covariates, embeddings or {})
         self.reader = Numbers(max(1, columns)) if symbols is None else Symbols(symbols, embedding, seed=seed)
         self.covariates = Covariates(covariates, embeddings, seed=seed + 1)
@@ -123,6 +133,7 @@ class SequenceClassifier(Network):
         about = {
             "columns": 0 if inputs.values.ndim == 1 else inputs.values.shape[1],
             "symbols": None if inputs.categories is None else len(inputs.categories),
+            "categories": inputs.categories,
             "answers": 0 if targets.ndim == 1 else targets.shape[1],
             "classes": pairs.classes,
             "seed": seed,
@@ -136,6 +147,7 @@ class SequenceClassifier(Network):
         """Sequences, with their answers where there are any, as tensors."""
         inputs, targets = _sides(data) if isinstance(data, Pairs) else (data, None)
         require_columns(inputs, self.columns)
+        require_categories(inputs, self.categories)
         if isinstance(self.reader, Symbols):
             require_symbols(inputs.values, self.reader.symbols)
         steps = {
@@ -235,6 +247,7 @@ class SequenceClassifier(Network):
             "cell": self.cell.description(),
             "columns": self.columns,
             "symbols": self.symbols,
+            "categories": None if self.categories is None else list(self.categories),
             "embedding": self.embedding,
             "covariates": list(self.covariates.names),
             "embeddings": {name: list(sizes) for name, sizes in self.covariates.embeddings.items()},

@@ -202,6 +202,16 @@ def require_symbols(values: Tensor, symbols: int) -> None:
         )
 
 
+def require_categories(series: Sequences, known: tuple[str, ...] | None) -> None:
+    """Refuse symbols that are coded otherwise than those that the network was made for."""
+    given = series.categories
+    if known is not None and given is not None and known != given:
+        raise DataError(
+            f"symbols must be coded as the network has them, {'/'.join(known[:6])}..., got {'/'.join(given[:6])}... in "
+            "the series; read it with categories=network.categories."
+        )
+
+
 def require_columns(series: Sequences, columns: int) -> None:
     """Refuse a series of other columns than the network was made for."""
     got = 0 if series.values.ndim == 1 else series.values.shape[1]

@@ -136,6 +136,8 @@ def test_training_tells_rising_from_falling_symbols(tmp_path) -> None:
     assert float(right.double().mean()) == 1.0
     again = NetworkFit.load(fit.save(tmp_path / "fit"))
     assert torch.equal(again.log_prob(pairs), fit.log_prob(pairs))
+    with pytest.raises(DataError, match="read it with categories"):
+        again.network.encode(Sequences.from_arrays([[0, 1, 2, 3, 4]], categories=list("edcba")))
 
 
 def test_refusals() -> None:
