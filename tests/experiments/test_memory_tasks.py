@@ -11,10 +11,10 @@ from tests.experiments.memory_tasks import TASKS, learn, squared_error
 @pytest.mark.parametrize(
     ("name", "cell", "least", "most"),
     [
-        ("adding", "vanilla", 0.95, 1.05),
+        ("adding", "vanilla, torch's start", 0.95, 1.05),
         ("adding", "lstm", 0.0, 0.1),
         ("adding", "leaky", 0.0, 0.3),
-        ("copying", "vanilla", 0.98, 1.02),
+        ("copying", "vanilla, torch's start", 0.98, 1.02),
         ("copying", "lstm", 0.0, 0.9),
         ("copying", "leaky", 0.0, 0.9),
     ],
