@@ -17,12 +17,15 @@ LEAST = {"vanilla": 0.94, "lstm": 0.95, "bidirectional": 0.96}
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", LABELS)
 def test_accuracy_of_networks_that_were_chosen_on_the_training_data(shared_data, name: str, network: str) -> None:
-    """Up to a minute each. Measured on the speakers: vanilla 96.5% +- 1.0%, LSTM 96.5% +- 0.6%, bidirectional 97.8% +-
-    0.2%, and ensembles of the five seeds 98.1%, 97.8% and 98.6%."""
+    """Up to a minute each. Measured, the mean of five seeds with its spread, and their ensemble:
+
+    speakers: vanilla 96.5% +- 1.0%, 98.1%; LSTM 96.5% +- 0.6%, 97.8%; bidirectional 97.8% +- 0.2%, 98.6%;
+    activities: vanilla 97.0% +- 2.1%, 97.5%; LSTM 96.5% +- 2.2%, 97.5%; bidirectional 95.0% +- 1.8%, 95.0%.
+    """
     shared_data(f"{name}_test.csv")
     result = measure(shared_data(f"{name}_train.csv").parent, name, network)
     print(as_markdown([result]))
-    assert np.mean(result.accuracies) >= (LEAST[network] if name == "japanese_vowels" else 0.8)
+    assert np.mean(result.accuracies) >= (LEAST[network] if name == "japanese_vowels" else 0.9)
 
 
 def test_thirds_hold_every_class_and_every_pair_once() -> None:
