@@ -81,11 +81,15 @@ def markov_bits(verses: Verses, orders: range = range(1, 7)) -> dict[str, dict[i
     return found
 
 
-def train_network(verses: Verses, hidden: int = HIDDEN, **options: Any) -> NetworkFit:
-    """An LSTM that reads letters and ends by itself."""
+def train_network(verses: Verses, hidden: int | None = None, **options: Any) -> NetworkFit:
+    """An LSTM of so many units, HIDDEN by default, that reads letters and ends by itself."""
     series = verses.series(verses.training)
     network = RecurrentModel.for_series(
-        series, "categorical", lambda inputs: LSTM(inputs, hidden, forget_bias=1.0), embedding=EMBEDDING, stopping="end"
+        series,
+        "categorical",
+        lambda inputs: LSTM(inputs, hidden or HIDDEN, forget_bias=1.0),
+        embedding=EMBEDDING,
+        stopping="end",
     )
     return train(network, series, validation=verses.series(verses.validation), **{**OPTIONS, **options})
 

@@ -46,8 +46,9 @@ def test_every_model_is_scored_on_the_same_characters(tmp_path: Path) -> None:
 
 def test_the_experiment_goes_on_in_pieces_and_writes_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:
     file = tmp_path / "text.txt"
-    file.write_text(TEXT * 40)
+    file.write_text(TEXT * 14)
     monkeypatch.setattr(characters, "OPTIONS", {**characters.OPTIONS, "epochs": 2})
+    monkeypatch.setattr(characters, "HIDDEN", 8)
     monkeypatch.setattr(sys, "argv", ["characters", str(file), str(tmp_path / "run"), "0.0"])
     characters.main()
     assert "time limit" in capsys.readouterr().out and not (tmp_path / "run" / "characters.json").exists()
