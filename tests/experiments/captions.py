@@ -9,6 +9,16 @@ epoch is chosen on 20 compositions that are neither trained on nor tested.
 Retrieval gives the sentence of the nearest training image, by pixels or by what the trained encoder makes of them. It
 can never say a held-out composition, so it is also judged on seen compositions of unseen digits, and by slot: the share
 of first digits, relations and second digits that are right, for which any training image with that digit serves.
+
+Measured, shares of 800 scenes each:
+
+    held out: exact, digits           seen: exact, digits
+    input-state  0.759  0.907, 0.848        0.934  0.960, 0.971
+    by pixels    0      0.333, 0.320        0.144  0.425, 0.432
+    by features  0      0.531, 0.471        0.938  0.966, 0.971     of input-state
+    first-state  0.499  0.814, 0.662        0.902  0.941, 0.951
+
+A vector that is read again beside every word generalises to new pairs better than one that must be remembered.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ its centre in pixels, on films of digit images that were never seen, beside thos
 
 The law is a Gaussian of two dimensions; `inside 90%` is how often the true place is inside its ellipse of that content.
 Numbers go to FOLDER/tracking.json and tracking.md, paths with ellipses to tracking.png. Two minutes of one core.
+
+Measured after 12 epochs, errors in all frames, in sight and out of sight: LSTM 0.88, 0.44, 1.49; no memory 2.20, 0.45,
+4.62; last position 1.33, 1.33, 1.33; last position seen 1.32, 0, 3.15.
 """
 
 from __future__ import annotations
@@ -114,7 +117,8 @@ def figure(network: FrameTracker, parts: dict[str, tuple[Pairs, np.ndarray]], wh
         laws = network.laws(pairs.take([film]).inputs)  # type: ignore[arg-type]
         unseen = hidden.reshape(-1, STEPS)[film]
         plots.tracked_path(axis, places_of(pairs)[film].numpy(), **as_arrays(laws), hidden=unseen, size=(SIDE, SIDE))
-    axes[0].legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+    handles, names = axes[0].get_legend_handles_labels()
+    drawn.legend(handles, names, frameon=False, fontsize=9, loc="outside upper left", ncols=3)
     drawn.savefig(where)
 
 

@@ -10,6 +10,12 @@ the captions. Numbers go to FOLDER/video.json and video.md.
 
 In a video each digit shows for two to four of six to ten noisy frames, so that a frame seldom shows both; videos of
 tests are of compositions and of digit images that were never seen, as in `captions`.
+
+Measured, exact sentences of 400 videos each (held out, seen): mean pooling 0.552, 0.830; mean of pixels 0.318, 0.657;
+brightest frame 0.255, 0.535; middle frame 0.102, 0.217. Of the ablation's first four seeds, nats a word from scratch,
+from captions, and the paired difference with its standard error: held out 0.734, 0.374, -0.360 (0.016); seen 0.732,
+0.181, -0.551 (0.013); exact sentences 0.007 and 0.404, 0.009 and 0.700. From scratch 300 videos teach how the digits
+stand (96% of relations) and nothing of which they are.
 """
 
 from __future__ import annotations
