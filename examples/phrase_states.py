@@ -80,7 +80,8 @@ def main() -> None:
     fresh, network = learn(table, seed=0, epochs=EPOCHS)
     unseen = table[table["unseen"]]
     print(f"{(~table['unseen']).sum()} sentences learned; {exact(network, unseen):.0%} of {len(unseen)} others exact")
-    print(network.translate(unseen["source"].tolist()[:2])[["translation", "log_prob"]].assign(of=unseen["source"][:2]))
+    two = unseen["source"].tolist()[:2]
+    print(network.translate(two)[["translation", "log_prob"]].assign(of=two).to_string(index=False))
     print("share of variance among sentences of the same verb and names:")
     print(measured(table, fresh, network).round(3).to_string())
 

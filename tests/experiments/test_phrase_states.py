@@ -13,8 +13,9 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "phrase_states.py"
 
 @pytest.mark.slow
 def test_word_order_separates_and_voice_does_not() -> None:
-    """Two minutes. Shares of the variance among unseen sentences of the same verb and names, mean and standard deviation
-    over five networks: who acts 0.837 (0.040), voice 0.084 (0.025); untrained 0.027 and 0.324; of a bag of words 0 and 1.
+    """Two minutes. Shares of the variance among unseen sentences of the same verb and names, mean and standard
+    deviation over five networks: who acts 0.837 (0.040), voice 0.084 (0.025); untrained 0.027 and 0.324; of a bag of
+    words 0 and 1.
     """
     example = runpy.run_path(str(EXAMPLE))
     table = example["grammar"]()
