@@ -44,6 +44,7 @@ def test_every_model_is_scored_on_the_same_characters(tmp_path: Path) -> None:
     assert found == pytest.approx(-math.log2(seen / 3 + (1 - seen) / 3))
 
 
+@pytest.mark.slow
 def test_the_experiment_goes_on_in_pieces_and_writes_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:
     file = tmp_path / "text.txt"
     file.write_text(TEXT * 14)
