@@ -96,24 +96,35 @@ def run(saved: Path, wanted: Wanted, as_csv: bool, out: Path | None) -> None:
         frame.insert(at, "step", np.concatenate([np.arange(length) for length in series.lengths.tolist()]))
         write_csv(frame, out, index=False)
     elif out is None:
-        write_stdout(as_text(series))
+        write_stdout(as_text(series, _level(network)))
     else:
-        write_text(out, as_text(series))
+        write_text(out, as_text(series, _level(network)))
 
 
-def as_text(series: Sequences) -> str:
-    """A line for each sequence of symbols, with spaces between words."""
+def as_text(series: Sequences, level: str | None) -> str:
+    """A line for each sequence of symbols, with spaces between those of a table of which one is longer than a letter.
+
+    Args:
+        series: of symbols.
+        level: "character" or "word" of a text; None for others.
+    """
     names = series.categories or ()
-    between = " " if any(len(name) > 1 for name in names) else ""
+    apart = any(len(name) > 1 for name in names) if level is None else level == "word"
+    between = " " if apart else ""
     parts = series.values.split(series.lengths.tolist())
     return "".join(between.join(names[int(code)] for code in part) + "\n" for part in parts)
+
+
+def _level(network: RecurrentModel) -> str | None:
+    """What a symbol is, "character" or "word", of a network that learned from a text."""
+    return network.names[0] if network.names in (("character",), ("word",)) else None
 
 
 def _begun(network: RecurrentModel, start: str) -> Sequences:
     """The start as symbols of the network."""
     if network.categories is None:
         raise DataError(f"--start must be given to a network of symbols, got {start!r} for numbers; leave it out.")
-    level = network.names[0] if network.names in (("character",), ("word",)) else "character"
+    level = _level(network) or "character"
     begun = read_prose(text=start, level=level, categories=network.categories)
     if begun.observed is not None:
         missing = next(number for number, there in enumerate(begun.observed.tolist()) if not there)

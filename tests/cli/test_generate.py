@@ -49,6 +49,15 @@ def test_a_law_of_length_and_words(run: Callable, tmp_path: Path) -> None:
     assert done.code != 0 and "knows its length" in done.err
 
 
+@pytest.mark.parametrize(("level", "symbols"), [("character", ["<rare>", "a", "b"]), ("word", ["a", "b"])])
+def test_words_stand_apart_and_characters_do_not(run: Callable, tmp_path: Path, level: str, symbols: list) -> None:
+    """Whatever the length of the names: rare characters are one symbol of six letters, and "a" can be a word."""
+    series = Sequences(torch.tensor([0, 1, 1, 0]), torch.tensor([2, 2]), columns=(level,), categories=tuple(symbols))
+    place = saved(tmp_path, series, "categorical")
+    (line,) = run("generate", place, "--length", 12).out.splitlines()
+    assert line.count(" ") == (11 if level == "word" else 0)
+
+
 def test_numbers_come_as_csv_given_a_vector(run: Callable, tmp_path: Path) -> None:
     frame = pd.DataFrame({"rain": np.arange(8.0), "who": list("aaaabbbb"), "v": [1.0] * 4 + [2.0] * 4})
     series = Sequences.from_frame(frame, "rain", group="who", covariates=["v"])
