@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq.inference.training_options import TrainingOptions
-from probseq.models.network import Network
+from probseq.models.network import Network, answering
 
 EVALUATED = 256
 """Examples of a batch that is scored without gradients."""
@@ -117,18 +117,14 @@ def update(network: Network, examples: Any, optimiser: torch.optim.Optimizer, op
     return total
 
 
-@torch.no_grad()
 def mean_loss(network: Network, examples: Any, truncate: int | None = None) -> float:
     """Nats per step of all examples, each by the weights as they are."""
-    was_training, total = network.training, Sums()
-    network.eval()
-    try:
+    total = Sums()
+    with answering(network):
         for chosen in examples.lengths.argsort(stable=True).split(EVALUATED):
             state = None
             for window in windows(examples.take(chosen), truncate):
                 scored = network.score(window, state)
                 state = scored.state or None
                 total = total.plus(Sums(-float(scored.log_prob.sum()), float(scored.steps.sum())))
-    finally:
-        network.train(was_training)
     return total.loss

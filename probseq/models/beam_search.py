@@ -20,7 +20,8 @@ from torch import Tensor
 
 from probseq.errors import ModelError
 from probseq.models.decoder import Decoder, Given
-from probseq.models.sentence_search import Hypothesis, Search, as_it_is, require_longest
+from probseq.models.network import answering
+from probseq.models.sentence_search import Hypothesis, Search, require_longest
 from probseq.recurrent import State
 
 
@@ -88,7 +89,7 @@ class Beam(Search):
             )
 
     def find(self, decoder: Decoder, given: Given) -> list[list[Hypothesis]]:
-        with as_it_is(decoder):
+        with answering(decoder):
             return _Beams(self, decoder, given).run()
 
     def divisor(self, length: int) -> float:

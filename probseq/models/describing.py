@@ -23,7 +23,7 @@ from probseq.models.image_encoder import (
     features_of,
     shape_of_image,
 )
-from probseq.models.network import Network, Scored
+from probseq.models.network import Network, Scored, answering
 from probseq.models.sentence_search import Greedy, Hypothesis, Search
 from probseq.models.vocabulary import Vocabulary
 from probseq.pairs import Pairs
@@ -176,15 +176,11 @@ class Describer(Network):
         search = Greedy() if search is None else search
         seen = self.see(inputs).to(self.decoder.head.weight.device)
         count = seen.count if isinstance(seen, Ragged) else len(seen)
-        was_training, found = self.training, []
-        self.eval()
-        try:
-            for index in torch.arange(count).split(batch_size):
-                with torch.no_grad():
-                    given = Given(vector=self.vectors(taken(seen, index)))
-                found += search.find(self.decoder, given)
-        finally:
-            self.train(was_training)
+        found = []
+        with answering(self):
+            for number, index in enumerate(torch.arange(count).split(batch_size)):
+                given = Given(vector=self.vectors(taken(seen, index)))
+                found += search.of_batch(number).find(self.decoder, given)
         return found
 
     def describe(self, inputs: Any, search: Search | None = None, batch_size: int = 256) -> list[str]:

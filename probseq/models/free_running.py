@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from probseq.errors import DataError, ModelError
 from probseq.models.forecast_columns import check_forecast, drawn_columns, forecast_frame
+from probseq.models.network import answering
 from probseq.models.recurrent_inputs import blank_series, encode_series
 from probseq.recurrent import Cell, State
 from probseq.sequences import Sequences
@@ -55,23 +56,18 @@ def simulate(
     longest: int,
 ) -> Sequences:
     """New sequences; see `RecurrentModel.simulate`."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed)
-            if lengths is None:
-                drawn, along = stop_by_itself(model, count, vectors, past, longest), None
-            else:
-                if count is not None or vectors is not None:
-                    raise ModelError(
-                        "count and vectors must be left out where lengths are given, got both; give a series with the "
-                        "vector as its covariates instead."
-                    )
-                along = lengths if isinstance(lengths, Sequences) else blank_series(model, lengths)
-                drawn = run_along(model, along, _after(model, past, along.count))
-    finally:
-        model.train(was_training)
+    with answering(model), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if lengths is None:
+            drawn, along = stop_by_itself(model, count, vectors, past, longest), None
+        else:
+            if count is not None or vectors is not None:
+                raise ModelError(
+                    "count and vectors must be left out where lengths are given, got both; give a series with the "
+                    "vector as its covariates instead."
+                )
+            along = lengths if isinstance(lengths, Sequences) else blank_series(model, lengths)
+            drawn = run_along(model, along, _after(model, past, along.count))
     return _as_series(model, drawn, along)
 
 
@@ -92,7 +88,7 @@ def complete(
     if model.vector.names:
         rows = _vectors(model, begun.count, vectors, None)[begun.step_sequence]
         with_vector = replace(begun, covariates=rows, covariate_names=model.vector.names)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with answering(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if length is None:
             drawn = stop_by_itself(model, begun.count, vectors, with_vector, longest)
@@ -202,20 +198,16 @@ def forecast(
             "a forecast must be given what the model depends on at the steps ahead, "
             f"{', '.join(model.covariates.names)}, got nothing; pass covariates=, a frame with a row for each of them."
         )
-    was_training, parts = model.training, []
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed)
-            ahead = _steps_ahead(model, series, horizon, covariates)
-            begun = _after(model, series, series.count)
-            for chosen in torch.arange(series.count).split(max(1, AT_ONCE // FUTURES)):
-                many = torch.repeat_interleave(chosen, FUTURES)
-                state, previous = begun
-                drawn = run_along(model, ahead.take(many), (tuple(one[many] for one in state), previous[many]))
-                parts.append(drawn.values.reshape(len(chosen), FUTURES, horizon, *drawn.values.shape[1:]))
-    finally:
-        model.train(was_training)
+    parts = []
+    with answering(model), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        ahead = _steps_ahead(model, series, horizon, covariates)
+        begun = _after(model, series, series.count)
+        for chosen in torch.arange(series.count).split(max(1, AT_ONCE // FUTURES)):
+            many = torch.repeat_interleave(chosen, FUTURES)
+            state, previous = begun
+            drawn = run_along(model, ahead.take(many), (tuple(one[many] for one in state), previous[many]))
+            parts.append(drawn.values.reshape(len(chosen), FUTURES, horizon, *drawn.values.shape[1:]))
     futures = torch.cat(parts).transpose(0, 1).flatten(1, 2)
     columns = drawn_columns(futures, model.family, tuple(series.columns), series.categories, quantiles)
     return forecast_frame(columns, series, horizon)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from probseq.errors import DataError, ModelError
+from probseq.models.network import answering
 from probseq.recurrent import Ragged, weights_of_seed
 from probseq.recurrent.described import Described
 from probseq.sequences import Sequences
@@ -86,13 +87,8 @@ def shape_of_image(image_shape: Sequence[int]) -> Shape:
 def features_of(encoder: nn.Module, image_shape: Shape) -> int:
     """E, how many numbers an encoder makes of an image; a ModelError where it makes no vectors."""
     like = next(encoder.parameters(), torch.zeros(()))
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            made = encoder(like.new_zeros(2, *image_shape))
-    finally:
-        encoder.train(was_training)
+    with answering(encoder):
+        made = encoder(like.new_zeros(2, *image_shape))
     if made.ndim != 2 or len(made) != 2:
         raise ModelError(
             f"an encoder must turn images (B, C, H, W) into vectors (B, E), got shape {tuple(made.shape)} for images "

@@ -88,14 +88,9 @@ class Network(nn.Module, ABC):
     def log_prob(self, data: Any, batch_size: int = BATCH) -> Tensor:
         """(N,) float64 nats: log p of each example, without gradients, a batch at a time."""
         examples = self.encode(data)
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                chosen = torch.arange(len(examples.lengths)).split(batch_size)
-                parts = [self._summed(examples.take(index)) for index in chosen]
-        finally:
-            self.train(was_training)
+        with answering(self):
+            chosen = torch.arange(len(examples.lengths)).split(batch_size)
+            parts = [self._summed(examples.take(index)) for index in chosen]
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
     def _summed(self, examples: Any) -> Tensor:
@@ -108,6 +103,18 @@ class Network(nn.Module, ABC):
             scored = self.score(examples.window(start, start + WINDOW), state)
             total, state = total + scored.log_prob.double().cpu(), scored.state
         return total
+
+
+@contextmanager
+def answering(network: nn.Module) -> Iterator[None]:
+    """Without gradients and without what is random in training; its mode is afterwards what it was."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train(was_training)
 
 
 @contextmanager

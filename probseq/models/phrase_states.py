@@ -15,6 +15,7 @@ import torch
 
 from probseq.errors import DataError
 from probseq.io.parallel import read_sentences
+from probseq.models.network import answering
 from probseq.models.sequence_to_sequence import SequenceToSequence
 from probseq.recurrent import Cell
 from probseq.sequences import Sequences
@@ -34,11 +35,8 @@ def phrase_states(network: SequenceToSequence, sentences: Sequence[str] | Sequen
     """
     if not isinstance(sentences, Sequences):
         sentences = read_sentences(sentences, network.source.level)
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+    with answering(network):
         outputs, state = network.final_state(network.encode_source(sentences).to(network.embed.weight.device))
-    network.train(was_training)
     if isinstance(network.encoder, Cell):
         found = outputs[torch.arange(len(outputs)), sentences.lengths - 1]
     else:

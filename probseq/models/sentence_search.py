@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from probseq.errors import ModelError
 from probseq.models.decoder import Decoder, Given
+from probseq.models.network import answering
 from probseq.recurrent import Ragged
 
 Choice = Callable[[Tensor], Tensor]
@@ -53,6 +54,10 @@ class Search(ABC):
     def find(self, decoder: Decoder, given: Given) -> list[list[Hypothesis]]:
         """For each of the B sentences asked for, what was found, best first."""
 
+    def of_batch(self, number: int) -> Search:
+        """The search of batch `number`, from 0, of sentences found a batch at a time; itself, if it is not random."""
+        return self
+
 
 @dataclass(frozen=True)
 class Greedy(Search):
@@ -70,7 +75,7 @@ class Greedy(Search):
         require_longest(self)
 
     def find(self, decoder: Decoder, given: Given) -> list[list[Hypothesis]]:
-        with as_it_is(decoder):
+        with answering(decoder):
             return _one_by_one(decoder, given, self.longest, lambda logs: logs.argmax(dim=-1))
 
 
@@ -98,6 +103,14 @@ class Sampling(Search):
                 "Sampling; for the most probable symbols take Greedy or Beam."
             )
 
+    def of_batch(self, number: int) -> Sampling:
+        """With draws of its own: one seed for all batches would draw the same sentences in each."""
+        if number == 0:
+            return self
+        return replace(
+            self, seed=int(np.random.SeedSequence([self.seed % 2**64, number]).generate_state(1, np.uint64)[0] >> 1)
+        )
+
     def find(self, decoder: Decoder, given: Given) -> list[list[Hypothesis]]:
         generator = torch.Generator().manual_seed(self.seed)
 
@@ -106,7 +119,7 @@ class Sampling(Search):
             return torch.multinomial(chances.cpu(), 1, generator=generator).squeeze(-1).to(logs.device)
 
         index = torch.arange(given.count).repeat_interleave(self.count)
-        with as_it_is(decoder):
+        with answering(decoder):
             found = [one for (one,) in _one_by_one(decoder, given.take(index), self.longest, draw)]
         batches = (found[start : start + self.count] for start in range(0, len(found), self.count))
         return [sorted(batch, key=lambda one: -one.log_prob) for batch in batches]
@@ -116,18 +129,6 @@ def sentences_of(found: list[Hypothesis]) -> Ragged:
     """The codes of sentences as a ragged tensor, without ends."""
     codes = [code for one in found for code in one.codes]
     return Ragged(torch.tensor(codes, dtype=torch.int64), torch.tensor([len(one.codes) for one in found]))
-
-
-@contextmanager
-def as_it_is(decoder: Decoder) -> Iterator[None]:
-    """Without gradients and without dropout."""
-    was_training = decoder.training
-    decoder.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        decoder.train(was_training)
 
 
 def require_longest(search: Search) -> None:

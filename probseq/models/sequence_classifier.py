@@ -21,7 +21,7 @@ from probseq.errors import DataError, ModelError
 from probseq.families import Categorical, Family
 from probseq.models.family_head import FamilyHead
 from probseq.models.named_layer import CellOf, named_layer
-from probseq.models.network import Network, Scored, counted
+from probseq.models.network import Network, Scored, answering, counted
 from probseq.models.step_examples import WholeExamples
 from probseq.models.step_readers import (
     Covariates,
@@ -208,17 +208,13 @@ class SequenceClassifier(Network):
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def predictive_parameters(self, series: Pairs | Sequences, batch_size: int = 256) -> dict[str, Tensor]:
         """The family's parameters for each sequence, (N, *shape) float64; what all share as it is."""
         inputs = series if isinstance(series, Sequences) else _sides(series)[0]
-        examples, was_training = self.encode(inputs), self.training
-        self.eval()
-        try:
+        examples = self.encode(inputs)
+        with answering(self):
             vectors = [self.pooled(examples.take(index)) for index in torch.arange(inputs.count).split(batch_size)]
             return self.head(torch.cat(vectors))
-        finally:
-            self.train(was_training)
 
     def predictive(self, series: Pairs | Sequences) -> TorchDistributionMixin:
         """The law of the answer to each sequence, batch shape (N,)."""

@@ -22,7 +22,7 @@ from probseq.errors import DataError, ModelError
 from probseq.io.parallel import read_sentences
 from probseq.models.beam_search import Beam
 from probseq.models.decoder import Decoder, Given
-from probseq.models.network import Network, Scored
+from probseq.models.network import Network, Scored, answering
 from probseq.models.sentence_search import Hypothesis, Search
 from probseq.models.vocabulary import Vocabulary, reversed_order
 from probseq.pairs import Pairs
@@ -203,13 +203,11 @@ class SequenceToSequence(Network):
         """For each sentence what the search finds, best first."""
         source, device = self.encode_source(sentences), self.embed.weight.device
         found: list[list[Hypothesis]] = [[] for _ in range(source.count)]
-        for chosen in source.lengths.argsort(stable=True).split(BATCH):
-            was_training = self.training
-            self.eval()
-            with torch.no_grad():
+        for number, chosen in enumerate(source.lengths.argsort(stable=True).split(BATCH)):
+            with answering(self):
                 given = self.given(source.take(chosen).to(device))
-            self.train(was_training)
-            for row, hypotheses in zip(chosen.tolist(), search.find(self.decoder, given), strict=True):
+            sentences_found = search.of_batch(number).find(self.decoder, given)
+            for row, hypotheses in zip(chosen.tolist(), sentences_found, strict=True):
                 found[row] = hypotheses
         return found
 

@@ -29,7 +29,7 @@ from probseq.models.image_encoder import (
     features_of,
     shape_of_image,
 )
-from probseq.models.network import Network, Scored
+from probseq.models.network import Network, Scored, answering
 from probseq.models.step_examples import WholeExamples
 from probseq.pairs import Pairs
 from probseq.recurrent import RecurrentLayer, State, cell_by_name
@@ -170,7 +170,6 @@ class FrameTracker(Network):
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def laws(self, videos: Sequences, batch_size: int = 64) -> dict[str, Tensor]:
         """The family's parameters at each frame, (T, *shape) float64; what all steps share as it is."""
         parts = self._of_batches(videos, batch_size, self.head)
@@ -180,7 +179,6 @@ class FrameTracker(Network):
             for name in declared
         }
 
-    @torch.no_grad()
     def expected(self, videos: Sequences, batch_size: int = 64) -> Tensor:
         """(T, *event) float64: the expected y at each frame."""
         return torch.cat(self._of_batches(videos, batch_size, self.head.expectation))
@@ -189,12 +187,8 @@ class FrameTracker(Network):
         """What `answer` makes of the hidden vectors, as when all is learned, a batch of videos at a time."""
         frames = check_frames(videos, self.image_shape)
         whole = WholeExamples({"frame": frames.values}, {}, frames.lengths).to(self.head.linear.weight.device)
-        was_training = self.training
-        self.eval()
-        try:
+        with answering(self):
             return [answer(self.hidden(whole.take(index))) for index in torch.arange(whole.count).split(batch_size)]
-        finally:
-            self.train(was_training)
 
     # ---- files -----------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probseq import DataError, LengthLaw, ModelError, RecurrentModel, Sequences, families, train
 from probseq.models.emission_step import observed_rows
-from probseq.models.free_running import run_along
+from probseq.models.free_running import complete, run_along
 from probseq.models.stopping import TOLD
 from probseq.recurrent import GRU, LSTM, Bidirectional, Feedforward, Leaky, Stacked, Vanilla
 from tests.models.conftest import FAMILIES
@@ -332,6 +332,26 @@ def test_a_simulation_knows_its_own_score(name: str, feedback: str | None) -> No
         drawn = run_along(model, series)
     again = replace(series, values=drawn.values)
     assert model.log_prob(again).tolist() == pytest.approx(drawn.log_prob.tolist(), rel=1e-11)
+
+
+def test_what_is_random_in_training_is_not_in_answers() -> None:
+    """A network that is in training mode answers as one that is not, and stays in it."""
+    series = Sequences.from_arrays([[0, 1, 1, 0], [1, 0]], categories=["a", "b"])
+    model = RecurrentModel.for_series(
+        series, "categorical", lambda d: Stacked([GRU(d, 6), GRU(6, 6)], dropout=0.5), dropout=0.5, seed=1
+    )
+    asked = (
+        lambda: model.log_prob(series).tolist(),
+        lambda: model.predictive_log_prob(series).tolist(),
+        lambda: model.predictive_parameters(series)["probabilities"].tolist(),
+        lambda: model.simulate(30, seed=1).values.tolist(),
+        lambda: model.forecast(series, 3).to_numpy().tolist(),
+        lambda: complete(model, series, 30, seed=1).values.tolist(),
+    )
+    for one in asked:
+        in_training = (model.train(), one())[1]
+        assert model.training and torch.is_grad_enabled()
+        assert in_training == (model.eval(), one())[1]
 
 
 def test_a_forecast_is_the_law_of_the_next_step() -> None:

@@ -16,7 +16,7 @@ from probseq.io.parallel import read_parallel, read_sentences
 from probseq.models.beam_search import Beam, WuLength
 from probseq.models.decoder import Decoder
 from probseq.models.sentence_search import Greedy, Sampling
-from probseq.models.sequence_to_sequence import SentencePairs, SequenceToSequence
+from probseq.models.sequence_to_sequence import BATCH, SentencePairs, SequenceToSequence
 from probseq.models.vocabulary import Vocabulary
 from probseq.pairs import Pairs
 from probseq.recurrent import GRU, LSTM, Bidirectional
@@ -134,6 +134,16 @@ def test_translations_have_the_log_probability_of_their_pair(search) -> None:  #
     again = Pairs(read_sentences([sentences[i] for i in found["source"]]), read_sentences(list(found["translation"])))
     assert network.log_prob(again).tolist() == pytest.approx(found["log_prob"].tolist(), abs=1e-12)
     assert network.training  # as it was
+
+
+def test_samples_of_one_batch_are_not_those_of_another() -> None:
+    """Under one stream of draws for all batches, the second copies of a sentence got the very samples of the first."""
+    sentences = ["1 2"] * (2 * BATCH)
+    found = SequenceToSequence.of(PAIRS, hidden_size=8).translate(sentences, Sampling(seed=1, longest=6))
+    drawn = found["translation"].tolist()
+    assert drawn[:BATCH] != drawn[BATCH:]
+    again = SequenceToSequence.of(PAIRS, hidden_size=8).translate(sentences, Sampling(seed=1, longest=6))
+    assert again["translation"].tolist() == drawn
 
 
 def test_it_learns_to_translate_and_is_saved(tmp_path: Path) -> None:
