@@ -67,7 +67,8 @@ def nuts(
         target_accept: mean acceptance that the step size is tuned for, in (0, 1); nearer 1 takes smaller steps.
         max_treedepth: at most 2^max_treedepth steps a draw.
         workers: chains at a time, each in a forked process of its own; None: as many as torch is allowed threads. The
-            draws are the same. Where processes are not forked (all but Linux) the chains run in turn.
+            draws are the same, but for rounding where a series is so long that a gradient takes several threads. Where
+            processes are not forked (all but Linux) the chains run in turn.
         progress: show a progress bar on standard error.
 
     Returns:
