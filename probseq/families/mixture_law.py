@@ -83,12 +83,12 @@ class MixtureDistribution(TorchDistribution):
 
 
 def log_sum(terms: Tensor) -> Tensor:
-    """log of the sum of exp over the last axis; -inf, with gradient zero, where every term is."""
+    """log of the sum of exp over the last axis; -inf, with gradient zero, where every term is, and inf where one is."""
     highest = terms.detach().amax(-1, keepdim=True)
-    possible = highest > -math.inf
+    possible = highest.isfinite()
     shifted = torch.where(possible, terms, 0.0) - torch.where(possible, highest, 0.0)
     total = torch.where(possible, highest, 0.0).squeeze(-1) + _safe_exp(shifted).sum(-1).log()
-    return torch.where(possible.squeeze(-1), total, -math.inf)
+    return torch.where(possible.squeeze(-1), total, highest.squeeze(-1))
 
 
 def _safe_exp(value: Tensor) -> Tensor:

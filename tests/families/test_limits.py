@@ -14,6 +14,7 @@ from probseq.families import (
     Gaussian,
     Hurdle,
     LogNormal,
+    Mixture,
     MultivariateGaussian,
     NegativeBinomial,
     Poisson,
@@ -242,6 +243,14 @@ def test_zero_truncated_counts_of_ones_stay_finite():
     assert float(found["nonzero"]) == 0.75 and 0 < float(found["rate"]) < 1e-6
     np.testing.assert_allclose(table[:, 0], np.log([0.25, 0.75, 0.75, 0.75]), atol=1e-6)
     assert "at their limit" in str(Hurdle(Poisson()).at_limit(found, values))
+
+
+def test_an_infinite_density_is_that_of_a_mixture_too():
+    """A gamma law of shape below one has it at zero; half of it, beside a finite or infinite half, is infinite."""
+    zero = torch.zeros(1, dtype=torch.float64)
+    for shapes in ([0.5, 0.5], [0.5, 2.0]):
+        law = Mixture(Gamma(), 2).distribution(weights=t(0.5, 0.5), concentration=t(*shapes), rate=t(1.0, 1.0))
+        assert law.log_prob(zero).tolist() == [math.inf]
 
 
 def test_exact_zero_and_one_are_legal():
