@@ -40,7 +40,7 @@ class Criterion(StrEnum):
 Data = Annotated[Path, typer.Argument(metavar="FILE", help="CSV table with a header, or FASTA (.fa, .fasta, .gz).")]
 Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Directory that `probseq fit --out` wrote.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="CSV", help="File to write; else standard output.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62, metavar="S", help="Of everything random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 FamilyName = Annotated[
     str,

@@ -22,6 +22,8 @@ OPTIONS = {
     "priors=True": "--priors",
     "pass symbols=True to read the texts as categories": "--family categorical reads the texts as categories",
     "(resume=True)": "with --resume",
+    "feedback='observed'": "--feedback observed",
+    "stopping=None": "--no-stop",
     "series.unlabelled()": "leave --label out",
 }
 """What a remedy of the Python interface is called on the command line."""

@@ -48,6 +48,8 @@ class Reading:
                 what = "--family" if self.source == Source() else "columns"
                 raise DataError(f"a text must be read by --text alone, got {what} for {file}; leave one of them out.")
             return self._text(file), "categorical"
+        if self.each != "line" or self.rare != 1:
+            raise DataError(f"--each and --rare must come with --text, got one for {file}; add --text characters.")
         family = self.family or ("categorical" if is_fasta(file) else None)
         if family is None:
             raise ModelError(

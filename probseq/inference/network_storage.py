@@ -69,7 +69,7 @@ def load(directory: Path, network: type[Network] | None = None) -> NetworkFit:
         return NetworkFit(made, curves, **{name: description[name] for name in _PLAIN})
     except (ModelError, DataError):
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         lacking = Path(error.filename or "").name or NUMBERS
         raise DataError(
             f"a saved network must hold {DESCRIPTION} and {NUMBERS}, got no {lacking} in {directory}; give a directory "

@@ -15,10 +15,11 @@ from probseq.errors import DataError, FitError
 from probseq.inference.network_fit import NetworkFit
 from probseq.inference.progress import TrainingProgress
 from probseq.inference.training_checkpoint import RunDirectory
-from probseq.inference.training_options import TrainingOptions, training_options, weights_fingerprint
+from probseq.inference.training_options import NUMBER, TrainingOptions, training_options, weights_fingerprint
 from probseq.inference.training_run import Run
 from probseq.inference.training_steps import derived_seed, seed_draws
 from probseq.models.network import Network
+from probseq.pairs import Pairs
 from probseq.sequences import Sequences
 
 
@@ -55,6 +56,7 @@ def train(
         The fit with the weights of the best epoch. An interrupt returns the best so far.
     """
     how = training_options(options)
+    _check(network, data, directory, resume, {"time_limit": time_limit, "checkpoint_minutes": checkpoint_minutes})
     data, validation = _parts(data, validation, how.seed)
     place = None if directory is None else RunDirectory(Path(directory), _identity(network, data, validation, how))
     found = None if place is None else place.open(resume)
@@ -77,22 +79,41 @@ def train(
 
 def _parts(data: Any, validation: Any, seed: int) -> tuple[Any, Any]:
     """What to learn from and what to choose by."""
-    if isinstance(validation, bool) or not isinstance(validation, int | float):
+    if validation is None or hasattr(validation, "fingerprint"):
         return data, validation
-    if not 0.0 < validation < 1.0:
+    if isinstance(validation, bool) or not isinstance(validation, NUMBER) or not 0.0 < validation < 1.0:
         raise FitError(
             f"validation must be data, a share between 0 and 1, or None, got {validation!r} in train; give one of them."
         )
-    if data.count == 1 and isinstance(data, Sequences):
-        return data.split(1.0 - validation)
-    held = max(1, round(validation * data.count))
-    if held >= data.count:
+    alone = data.count == 1 and isinstance(data, Sequences)
+    total = data.total_steps if alone else data.count
+    share = float(validation)
+    held = total - round((1.0 - share) * total) if alone else max(1, round(share * total))
+    if not 0 < held < total:
+        what = "steps of a single sequence" if alone else "examples"
         raise DataError(
-            f"validation must leave something to learn from, got {validation:g} of {data.count} examples in train; "
-            "give more data or a smaller share."
+            f"validation must hold out something and leave something to learn from, got {share:g} of {total} "
+            f"{what} in train; give more data or another share."
         )
+    if alone:
+        return data.split(total - held)
     order = torch.randperm(data.count, generator=torch.Generator().manual_seed(derived_seed(seed, 3)))
     return data.take(order[held:].sort().values), data.take(order[:held].sort().values)
+
+
+def _check(network: Any, data: Any, directory: Any, resume: bool, times: dict[str, float | None]) -> None:
+    """Refuse arguments that are not what they should be, or would be ignored."""
+    if not isinstance(network, Network):
+        raise FitError(f"network must be a Network, got {type(network).__name__} in train; of a fit give fit.network.")
+    if not isinstance(data, Sequences | Pairs) and not hasattr(data, "fingerprint"):
+        raise DataError(f"data must be Sequences or Pairs, got {type(data).__name__} in train; make them of it first.")
+    if resume and directory is None:
+        raise FitError("resume must come with the directory of the run, got none in train; give directory=.")
+    for name, value in times.items():
+        if value is not None and not value >= 0.0:
+            raise FitError(
+                f"{name} must be at least 0, got {value!r} in train; give a positive number, or leave it out."
+            )
 
 
 def _identity(network: Network, data: Any, validation: Any, options: TrainingOptions) -> dict[str, Any]:

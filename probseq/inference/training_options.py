@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 
 from probseq.errors import FitError
@@ -18,6 +19,10 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
+
+WHOLE = (int, np.integer)
+NUMBER = (*WHOLE, float, np.floating)
+"""What counts as a number, numpy's own among them."""
 
 FREE = ("epochs", "patience")
 """Options that say when to stop, not where the weights go: a resumed run may have others."""
@@ -57,20 +62,23 @@ class TrainingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "truncate", "patience", "halve_after"):
+        for name in ("epochs", "batch_size", "truncate", "patience", "halve_after", "seed"):
             value = getattr(self, name)
-            if value is None and name not in ("epochs", "batch_size"):
+            if value is None and name not in ("epochs", "batch_size", "seed"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise FitError(f"{name} must be a whole number of at least 1, got {value!r} in train; give one.")
+            least = 0 if name == "seed" else 1
+            if isinstance(value, bool) or not isinstance(value, WHOLE) or not least <= value < 2**63:
+                raise FitError(f"{name} must be a whole number of at least {least}, got {value!r} in train; give one.")
+            object.__setattr__(self, name, int(value))  # numpy's whole numbers are no JSON
         for name in ("learning_rate", "clip", "weight_decay"):
             value = getattr(self, name)
             if value is None and name == "clip":
                 continue
             least = name == "weight_decay" and value == 0.0
-            if isinstance(value, bool) or not isinstance(value, int | float) or not (0.0 < value < math.inf or least):
+            if isinstance(value, bool) or not isinstance(value, NUMBER) or not (0.0 < value < math.inf or least):
                 rule = "at least 0" if name == "weight_decay" else "above 0"
                 raise FitError(f"{name} must be a finite number {rule}, got {value!r} in train; give one.")
+            object.__setattr__(self, name, float(value))
         if self.anneal and self.halve_after is not None:
             raise FitError(
                 f"halve_after must be None where the rate is annealed, got {self.halve_after} in train; leave one out."

@@ -83,6 +83,9 @@ def test_refusals(run: Callable, tmp_path: Path) -> None:
     done = run("generate", other)
     assert done.code != 0 and "sequence_classifier" in done.err
     frame = pd.DataFrame({"y": np.arange(4.0), "x": np.arange(4.0) % 2})
+    (tmp_path / "text.txt").write_text("ab")
+    done = run("generate", tmp_path / "text.txt")
+    assert done.code == 2 and "a saved network must hold network.json" in done.err
     with_x = saved(tmp_path / "x", Sequences.from_frame(frame, "y", covariates=["x"]), "gaussian", covariates=("x",))
     done = run("generate", with_x, "--length", 2)
     assert done.code != 0 and "with covariates (x)" in done.err

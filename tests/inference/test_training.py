@@ -240,12 +240,35 @@ def test_a_directory_of_another_run_is_refused(tmp_path: Path) -> None:
         {"optimizer": "lion"},
         {"patience": True},
         {"validation": 1.5},
+        {"validation": True},
+        {"validation": "half"},
+        {"seed": -1},
+        {"time_limit": math.nan},
+        {"checkpoint_minutes": -1.0},
+        {"resume": True},
         {"lr": 0.1},
     ],
 )
 def test_options_without_meaning_are_refused(options: dict) -> None:
     with pytest.raises(FitError, match=f"({next(iter(options))}|an option of train) must .*got "):
         train(LetterNetwork(), letters(), **options)
+
+
+def test_what_is_no_network_or_no_data_is_refused_by_name() -> None:
+    fit = train(LetterNetwork(), letters(), epochs=1)
+    with pytest.raises(FitError, match=r"got NetworkFit in train; of a fit give fit\.network"):
+        train(fit, letters())  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="data must be Sequences or Pairs, got list"):
+        train(LetterNetwork(), [[1.0, 2.0]])
+    for steps in (1, 2):
+        with pytest.raises(DataError, match=f"got 0.1 of {steps} steps of a single sequence"):
+            train(LetterNetwork(), Sequences.from_arrays([[1.0] * steps]), validation=0.1)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    options = {"epochs": np.int64(1), "learning_rate": np.float32(0.5), "validation": np.float32(0.2)}
+    fit = train(LetterNetwork(), letters(), seed=np.int64(3), directory=tmp_path, **options)  # type: ignore[arg-type]
+    assert fit.seed == 3 and fit.options["learning_rate"] == 0.5 and "validation" in fit.curves
 
 
 @pytest.mark.parametrize("double", [False, True])
