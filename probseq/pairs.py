@@ -43,7 +43,7 @@ class Pairs:
         for name in ("inputs", "targets"):
             side = getattr(self, name)
             if not isinstance(side, Sequences):
-                object.__setattr__(self, name, torch.as_tensor(side))
+                object.__setattr__(self, name, _tensor(side, name))
         sizes = _count(self.inputs), _count(self.targets)
         if sizes[0] != sizes[1] or not sizes[0]:
             raise DataError(
@@ -113,6 +113,16 @@ class Pairs:
 def _indices(index: Any) -> np.ndarray:
     found = np.atleast_1d(np.asarray(index))
     return found if found.dtype == bool else found.astype(np.int64)
+
+
+def _tensor(side: Any, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(side)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{name} of Pairs must be Sequences or numbers, got {str(error).splitlines()[0][:80]!r}; code names as "
+            "0, 1, ... and give them as classes."
+        ) from error
 
 
 def _count(side: Sequences | Tensor) -> int:

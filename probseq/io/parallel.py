@@ -58,6 +58,8 @@ def read_sentences(sentences: Sequence[str], level: str = "word", rare: int = 1)
     >>> read_sentences(["one cat", "two cats"]).categories
     ('cat', 'cats', 'one', 'two')
     """
+    if isinstance(sentences, str):
+        raise DataError(f"sentences must be a list of texts, got the text {sentences[:40]!r} alone; write [text].")
     lines = [" ".join(sentence.split()) for sentence in sentences]
     for number, line in enumerate(lines):
         if not line:

@@ -51,3 +51,8 @@ def test_one_source_of_text_and_no_empty_sentence() -> None:
         read_parallel()
     with pytest.raises(DataError, match="got none at sentence 1"):
         read_sentences(["a", " "])
+
+
+def test_one_text_alone_is_not_read_letter_by_letter() -> None:
+    with pytest.raises(DataError, match="sentences must be a list of texts, got the text 'cats' alone"):
+        read_sentences("cats")

@@ -36,6 +36,11 @@ def test_refused(targets: torch.Tensor, classes: tuple[str, ...] | None, words: 
         Pairs(INPUTS, targets, classes)
 
 
+def test_names_instead_of_codes_are_refused() -> None:
+    with pytest.raises(DataError, match="targets of Pairs must be Sequences or numbers"):
+        Pairs(INPUTS, ["a", "b", "a"])  # type: ignore[arg-type]
+
+
 def test_no_pair_is_refused() -> None:
     with pytest.raises(DataError, match="at least one"):
         Pairs(INPUTS, torch.tensor([0, 1, 1])).take([])
