@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from probseq.errors import DataError
-from probseq.families.family import Family
+from probseq.families import Categorical, Family
 from probseq.sequences import Sequences
 
 
@@ -32,7 +32,8 @@ def drawn_columns(
     """Means and quantiles, or shares of symbols, of draws (n, H, *event) of the steps ahead."""
     values = drawn.numpy()
     if family.nominal:
-        names = categories or tuple(str(code) for code in range(int(values.max()) + 1))
+        symbols = family.categories if isinstance(family, Categorical) else None  # also those that were never drawn
+        names = categories or tuple(str(code) for code in range(symbols or int(values.max()) + 1))
         return {f"p({name})": (values == code).mean(0) for code, name in enumerate(names)}
     if values.ndim == 3:
         return {f"mean_{name}": values[..., column].mean(0) for column, name in enumerate(columns)}

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -253,25 +254,39 @@ def _after(model: RecurrentModel, past: Sequences | None, count: int) -> Any:
 
 def _steps_ahead(model: RecurrentModel, series: Sequences, horizon: int, covariates: Any) -> Sequences:
     """The steps to come alone, with their covariates; a vector stays what it was."""
-    known = series
-    if model.vector.names and series.covariates is not None:
-        places = [series.covariate_names.index(name) for name in model.vector.names]
-        vector = series.covariates[:, places][torch.repeat_interleave(series.offsets[1:] - 1, horizon)]
-        if covariates is None:
-            known = replace(series, covariates=series.covariates[:, places], covariate_names=model.vector.names)
-            covariates = vector.numpy()
-    longer = known.future(horizon, covariates)
-    return longer.split(-horizon)[1]
+    known, vector = series, model.vector.names
+    if series.covariates is not None and vector:
+        moving = [name for name in series.covariate_names if name in model.covariates.names and name not in vector]
+        known = _with_columns(series, moving)
+    ahead = known.future(horizon, covariates if model.covariates.names else None).split(-horizon)[1]
+    if series.covariates is None or not vector:
+        return ahead
+    last = torch.repeat_interleave(series.offsets[1:] - 1, horizon)
+    fixed = _with_columns(series, vector).covariates
+    assert fixed is not None
+    parts = [fixed[last]] if ahead.covariates is None else [fixed[last], ahead.covariates]
+    names = (*vector, *(() if ahead.covariates is None else ahead.covariate_names))
+    return replace(ahead, covariates=torch.cat(parts, 1), covariate_names=names)
+
+
+def _with_columns(series: Sequences, names: Sequence[str]) -> Sequences:
+    """The series with these of its covariates alone."""
+    if series.covariates is None or not names:
+        return replace(series, covariates=None, covariate_names=())
+    places = [series.covariate_names.index(name) for name in names]
+    return replace(series, covariates=series.covariates[:, places], covariate_names=tuple(names))
 
 
 def _vectors(model: RecurrentModel, count: int | None, vectors: Any, past: Sequences | None) -> Tensor:
     """(count, V) v of each sequence that stops by itself."""
     names = model.vector.names
+    if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < 1):
+        raise DataError(f"count must be a whole number of at least 1, got {count!r}; say how many sequences to draw.")
     if vectors is None:
         if names or (count is None and past is None):
             what = f"vectors, {', '.join(names)} of each" if names else "count"
             raise DataError(f"sequences that stop by themselves must come with {what}, got None; give it, or lengths.")
-        return torch.zeros(past.count if count is None and past is not None else count or 0, 0, dtype=torch.float64)
+        return torch.zeros(past.count if count is None and past is not None else int(count or 0), 0).double()
     rows = torch.as_tensor(np.asarray(vectors, dtype=np.float64))
     rows = rows.unsqueeze(-1) if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != len(names) or (count is not None and len(rows) != count):

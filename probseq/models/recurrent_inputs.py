@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from probseq.errors import DataError, ModelError
 from probseq.models.emission_step import observations
+from probseq.models.named_layer import made_layer
 from probseq.models.step_examples import StepExamples, WholeExamples
 from probseq.models.step_readers import Symbols, require_categories, require_columns, require_constant, require_symbols
 from probseq.models.stopping import LengthLaw
@@ -76,9 +78,12 @@ def blank_series(model: RecurrentModel, lengths: int | Sequence[int], vectors: T
     Raises:
         DataError: the model has covariates, which lengths alone do not give.
     """
-    sizes = [lengths] if isinstance(lengths, int) else [int(length) for length in lengths]
-    if not sizes or min(sizes) < 1:
-        raise DataError(f"lengths must be at least 1 each, got {lengths}; give the steps of each sequence.")
+    given = np.asarray(lengths)
+    if given.ndim > 1 or given.size == 0 or given.dtype.kind not in "iu" or int(given.min()) < 1:
+        raise DataError(
+            f"lengths must be whole numbers of at least 1, got {lengths!r}; give the steps of each sequence."
+        )
+    sizes = given.reshape(-1).tolist()
     lacking = model.covariates.names or (model.vector.names if vectors is None else ())
     if lacking:
         raise DataError(
@@ -108,7 +113,7 @@ def make_cell(model: RecurrentModel, cell: RecurrentLayer | Callable[[int], Recu
     """The layer, made for the inputs of a model where it is not there yet."""
     if model.input_width == 0:
         raise ModelError("a recurrent model must have an input, got no feedback and no covariates; give one of them.")
-    return cell if isinstance(cell, RecurrentLayer) else cell(model.input_width)
+    return made_layer(cell, model.input_width)
 
 
 def require_consistent(model: RecurrentModel, stopping: Any, embeddings: Mapping[str, Any]) -> None:

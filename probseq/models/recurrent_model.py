@@ -35,7 +35,7 @@ from probseq.models.network import BATCH, WINDOW, Network, Scored, counted
 from probseq.models.output_recurrence import output_recurrence
 from probseq.models.recurrent_inputs import encode_series, make_cell, require_consistent
 from probseq.models.step_examples import WholeExamples, pieces
-from probseq.models.step_readers import Covariates, Numbers, Symbols, require_constant
+from probseq.models.step_readers import Covariates, Numbers, Symbols, require_constant, require_series
 from probseq.models.stopping import LengthLaw
 from probseq.recurrent import RecurrentLayer, State
 from probseq.recurrent.first_weights import weights_of_seed
@@ -116,7 +116,7 @@ class RecurrentModel(Network):
         cls,
         series: Sequences,
         family: Family | str,
-        cell: str | CellOf = "lstm",
+        cell: str | RecurrentLayer | CellOf = "lstm",
         hidden_size: int = 64,
         *,
         layers: int = 1,
@@ -129,9 +129,9 @@ class RecurrentModel(Network):
         Args:
             series: what it is to learn from; `train` prepares the model for it.
             family: of an observation, or its name.
-            cell: the kind of cell ("vanilla", "lstm", "gru"), or what makes one from the number of inputs.
+            cell: the kind of cell ("vanilla", "lstm", "gru"), the layer, or what makes it from the number of inputs.
             hidden_size: H, of each layer and direction; not of a cell that is given.
-            layers: on top of each other.
+            layers: on top of each other, of a kind of cell.
             bidirectional: see the covariates of the future, too (feedback must be None).
             seed: of the first weights.
             options: the others of `RecurrentModel`.
@@ -185,7 +185,7 @@ class RecurrentModel(Network):
 
     def log_prob(self, data: Sequences, batch_size: int = 256) -> Tensor:
         """(N,) float64 nats: log p(y_n | x_n, v_n), with its length where that has a law; not weighted."""
-        return super().log_prob(replace(data, weights=None), batch_size)
+        return super().log_prob(replace(require_series(data), weights=None), batch_size)
 
     def hidden(self, examples: WholeExamples, state: State | None = None) -> tuple[Tensor, State]:
         """(T, H) the hidden vectors, and what goes on into the window after."""

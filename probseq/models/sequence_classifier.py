@@ -20,7 +20,7 @@ from probseq import families
 from probseq.errors import DataError, ModelError
 from probseq.families import Categorical, Family
 from probseq.models.family_head import FamilyHead
-from probseq.models.named_layer import CellOf, named_layer
+from probseq.models.named_layer import CellOf, made_layer, named_layer
 from probseq.models.network import Network, Scored, answering, counted
 from probseq.models.step_examples import WholeExamples
 from probseq.models.step_readers import (
@@ -94,7 +94,7 @@ class SequenceClassifier(Network):
         self.reader = Numbers(max(1, columns)) if symbols is None else Symbols(symbols, embedding, seed=seed)
         self.covariates = Covariates(covariates, embeddings, seed=seed + 1)
         width = self.reader.width + self.covariates.width
-        self.cell = cell if isinstance(cell, RecurrentLayer) else cell(width)
+        self.cell = made_layer(cell, width)
         if self.cell.input_size != width:
             raise ModelError(
                 f"input_size of the cell must be {width} (values with their flags, covariates), got "
@@ -107,7 +107,7 @@ class SequenceClassifier(Network):
         cls,
         pairs: Pairs,
         family: Family | None = None,
-        cell: str | CellOf = "lstm",
+        cell: str | RecurrentLayer | CellOf = "lstm",
         hidden_size: int = 64,
         *,
         layers: int = 1,
@@ -120,7 +120,7 @@ class SequenceClassifier(Network):
         Args:
             pairs: sequences and their answers; `train` prepares the network for them.
             family: of the answer; None is a class of those that `pairs` names, or has.
-            cell: the kind of cell ("vanilla", "lstm", "gru"), or what makes the layer from the number of inputs.
+            cell: the kind of cell ("vanilla", "lstm", "gru"), the layer, or what makes it from the number of inputs.
             hidden_size: H, of each layer and direction; not of a layer that is given.
             layers: on top of each other.
             bidirectional: read each sequence from both ends.
@@ -294,7 +294,7 @@ class SequenceClassifier(Network):
 
 def _sides(pairs: Pairs) -> tuple[Sequences, Tensor]:
     """The sequences and the answers."""
-    if not isinstance(pairs.inputs, Sequences) or not isinstance(pairs.targets, Tensor):
+    if not isinstance(pairs, Pairs) or not isinstance(pairs.inputs, Sequences) or not isinstance(pairs.targets, Tensor):
         raise DataError(
             f"a classifier of sequences must learn from Pairs of Sequences and a tensor (N,), got {pairs!r}; give one "
             "answer for each sequence."

@@ -6,13 +6,15 @@ What is missing is fed as zero beside a flag, 1 where observed, so that a networ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probseq.errors import DataError
+from probseq.errors import DataError, ModelError
 from probseq.recurrent.first_weights import weights_of_seed
+from probseq.recurrent.layer import require_sizes
 from probseq.sequences import Sequences
 
 
@@ -73,6 +75,8 @@ class Symbols(nn.Module):
 
     def __init__(self, symbols: int, size: int | None = None, *, seed: int = 0) -> None:
         super().__init__()
+        if size is not None:
+            require_sizes(self, embedding=size)
         self.symbols, self.size = symbols, size
         self.width = (symbols if size is None else size) + 1
         if size is None:
@@ -123,7 +127,13 @@ class Covariates(nn.Module):
     ) -> None:
         super().__init__()
         coded = dict(embeddings or {})
-        self.names = tuple(names)
+        for name, sizes in coded.items():
+            if len(sizes) != 2 or min(sizes) < 1:
+                raise ModelError(
+                    f"embeddings must say how many codes there are and the size of their vectors, got {sizes!r} for "
+                    f"{name}; write {{{name!r}: (7, 3)}}."
+                )
+        self.names = (names,) if isinstance(names, str) else tuple(names)
         self.numeric = [name for name in self.names if name not in coded]
         self.coded = [name for name in self.names if name in coded]
         self.embeddings = {name: (int(coded[name][0]), int(coded[name][1])) for name in self.coded}
@@ -193,12 +203,14 @@ def require_constant(rows: Tensor, series: Sequences, names: Sequence[str]) -> T
 
 
 def require_symbols(values: Tensor, symbols: int) -> None:
-    """Refuse codes that are not among M."""
-    highest = int(values.max()) if len(values) else 0
-    if highest >= symbols:
+    """Refuse codes that are not among 0..M-1."""
+    bad = (values < 0) | (values >= symbols)
+    if values.is_floating_point():
+        bad |= values != values.floor()
+    if bool(bad.any()):
         raise DataError(
-            f"symbols must be codes from 0 to {symbols - 1}, got {highest} among the values; read the series with the "
-            "categories of the one that the network was made for."
+            f"symbols must be codes from 0 to {symbols - 1}, got {float(values[bad][0]):g} among the values; read the "
+            "series with the categories of the one that the network was made for."
         )
 
 
@@ -212,8 +224,16 @@ def require_categories(series: Sequences, known: tuple[str, ...] | None) -> None
         )
 
 
+def require_series(data: Any) -> Sequences:
+    """The data, or a DataError where they are no series."""
+    if not isinstance(data, Sequences):
+        raise DataError(f"a series must be Sequences, got {type(data).__name__}; make them by Sequences.from_arrays.")
+    return data
+
+
 def require_columns(series: Sequences, columns: int) -> None:
-    """Refuse a series of other columns than the network was made for."""
+    """Refuse what is no series, or one of other columns than the network was made for."""
+    require_series(series)
     got = 0 if series.values.ndim == 1 else series.values.shape[1]
     if got != columns:
         wanted = f"{columns} columns" if columns else "single numbers or symbols"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pyro.infer import Trace_ELBO
@@ -372,6 +373,28 @@ def test_a_forecast_is_the_law_of_the_next_step() -> None:
         model.forecast(shown, 2)
 
 
+def test_what_is_fixed_stays_so_in_a_forecast() -> None:
+    """Only what moves is asked for; the vector is the one that was seen, and no other."""
+    series = replace(ragged(BY_HAND["gaussian"]), covariate_names=("x", "z"))
+    fixed = replace(series, covariates=torch.stack([series.covariates[:, 0], series.step_sequence.double()], 1))  # type: ignore[index]
+    model = RecurrentModel.for_series(fixed, "gaussian", "gru", 4, covariates=("x",), vector=("z",), vector_as="both")
+    ahead = pd.DataFrame({"x": np.array([0.5, -0.5] * 3), "z": np.repeat([0.0, 1.0, 2.0], 2)})
+    asked = model.forecast(fixed, 2, covariates=ahead)
+    pd.testing.assert_frame_equal(model.forecast(fixed, 2, covariates=ahead[["x"]]), asked)
+    pd.testing.assert_frame_equal(model.forecast(fixed, 2, covariates=ahead.assign(z=9.0)), asked)
+    longer = fixed.future(2, ahead)
+    law, first = model.predictive(longer), longer.offsets[1:] - 2
+    error = 4 * law.stddev[first] / 2000**0.5  # type: ignore[attr-defined]
+    assert bool(((torch.tensor(asked["mean"].to_numpy()[::2]) - law.mean[first]).abs() < error).all())  # type: ignore
+
+
+def test_a_forecast_has_a_column_for_symbols_that_are_never_drawn() -> None:
+    model = RecurrentModel(families.Categorical(5), lambda inputs: GRU(inputs, 3))
+    with torch.no_grad():
+        model.head.linear.bias[2:] = -60.0
+    assert list(model.forecast(Sequences.from_arrays([[0, 1, 0]]), 1).columns) == [f"p({code})" for code in range(5)]
+
+
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
@@ -425,6 +448,49 @@ def test_training_finds_a_dependence() -> None:
 def test_refused_models(family: families.Family, options: dict, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         RecurrentModel(family, CELLS["gru"], **options)
+
+
+def test_a_layer_is_taken_as_it_is_or_refused() -> None:
+    series = Sequences.from_arrays([[0.5, 1.0], [2.0]])
+    layer = GRU(2, 4)
+    assert RecurrentModel.for_series(series, "gaussian", layer).cell is layer
+    with pytest.raises(ModelError, match="layers and bidirectional must be left out"):
+        RecurrentModel.for_series(series, "gaussian", layer, layers=2)
+    with pytest.raises(ModelError, match="a cell must be a recurrent layer"):
+        RecurrentModel.for_series(series, "gaussian", lambda inputs: torch.nn.LSTM(inputs, 4))  # type: ignore
+
+
+def test_sizes_and_names_of_what_enters() -> None:
+    with pytest.raises(ModelError, match="embedding must be a whole number of at least 1, got 0"):
+        RecurrentModel(families.Categorical(3), lambda inputs: GRU(inputs, 3), embedding=0)
+    for sizes in ((7,), (7, 0)):
+        with pytest.raises(ModelError, match="embeddings must say how many codes"):
+            RecurrentModel(
+                families.Gaussian(), lambda inputs: GRU(inputs, 3), covariates=["day"], embeddings={"day": sizes}
+            )
+    model = RecurrentModel(families.Gaussian(), lambda inputs: GRU(inputs, 3), covariates="temperature")
+    assert model.covariates.names == ("temperature",)
+
+
+@pytest.mark.parametrize("value", [-1.0, 3.0, 0.5])
+def test_what_is_no_symbol_is_refused(value: float) -> None:
+    model = RecurrentModel(families.Categorical(3), lambda inputs: GRU(inputs, 3))
+    with pytest.raises(DataError, match=f"codes from 0 to 2, got {value:g}"):
+        model.log_prob(Sequences.from_arrays([[0.0, value, 1.0]]))
+    with pytest.raises(DataError, match="a series must be Sequences, got list"):
+        model.log_prob([[0.0, 1.0]])  # type: ignore[arg-type]
+
+
+def test_how_many_are_drawn_must_be_a_number() -> None:
+    series = Sequences.from_arrays([[0.5, 1.0], [2.0]])
+    model = RecurrentModel.for_series(series, "gaussian", "gru", 3, stopping="end")
+    assert model.simulate(np.int64(3), seed=1).lengths.tolist() == [3]  # type: ignore[arg-type]
+    for lengths in (2.5, [1.5], 0, []):
+        with pytest.raises(DataError, match="lengths must be whole numbers of at least 1"):
+            model.simulate(lengths, seed=1)  # type: ignore[arg-type]
+    for count in (0, -1, 1.5):
+        with pytest.raises(DataError, match="count must be a whole number of at least 1"):
+            model.simulate(count=count, seed=1)  # type: ignore[arg-type]
 
 
 def test_a_cell_of_another_width_is_refused() -> None:
