@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -184,6 +185,12 @@ class Run:
         row = {"epoch": self.epoch + 1, "train": self.sums.loss}
         if self.validation is not None:
             row["validation"] = mean_loss(self.network, self.validation, self.options.truncate)
+            if not self.rows and row["validation"] == math.inf:
+                raise FitError(
+                    "validation must be possible under the network, got an observation of probability zero after the "
+                    "first epoch in train, so that no epoch would be better than another; look for values, symbols or "
+                    "lengths that the family rules out."
+                )
         row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
         row["gradient_norm"] = self.sums.norm / self.sums.updates
         self.rows.append(row | {"seconds": self.seconds})

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from probseq import DataError, FitError, ModelError, NetworkFit, Sequences, train
+from probseq import DataError, FitError, ModelError, NetworkFit, RecurrentModel, Sequences, train
 from probseq.inference import training_run
 from probseq.inference.training_options import TrainingOptions
 from probseq.inference.training_steps import batches
@@ -295,3 +295,11 @@ def test_ignite_is_imported_without_a_warning_and_prints_nothing(capsys: pytest.
         warnings.simplefilter("error")
         train(LetterNetwork(), Sequences.from_arrays([[0, 1, 2]], categories=("a", "b", "c")), epochs=1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_validation_that_is_impossible_chooses_no_epoch() -> None:
+    """Every epoch would be as good as the first, and patience end the training as if it had converged."""
+    counts = Sequences.from_arrays([[1.0, 0.0, 2.0], [3.0, 1.0]] * 3)
+    network = RecurrentModel.for_series(counts, "poisson", "gru", 3)
+    with pytest.raises(FitError, match="validation must be possible under the network"):
+        train(network, counts, validation=Sequences.from_arrays([[0.5, 1.0]]), epochs=3)
