@@ -169,7 +169,7 @@ class RecurrentModel(Network):
         self.vector.prepare(require_constant(rows, data, self.vector.names))
         self.head.prepare(observed_rows(self.family, data))
         if self.length_law is not None:
-            self.length_law.prepare(data.lengths)
+            self.length_law.prepare(data.lengths, data.weights)
         if self.stop is not None:
             self.stop.bias.fill_(math.log((data.count + 0.5) / (data.total_steps - data.count + 0.5)))
 

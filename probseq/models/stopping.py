@@ -10,6 +10,7 @@ P(T) p(y | T), T - 1 of any law of counts, and the network may be told T or what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,9 @@ from probseq.errors import DataError, ModelError
 from probseq.families.family import Family
 
 TOLD = ("remaining", "total")
+
+CLIMBS = 1000
+"""Steps towards the law of weighted lengths, at most."""
 
 
 class LengthLaw(nn.Module):
@@ -68,9 +72,11 @@ class LengthLaw(nn.Module):
         """The family's, of one law."""
         return {name: getattr(self, name)[0] for name in self.family.parameters()}
 
-    def prepare(self, lengths: Tensor) -> None:
-        """Fit the law to lengths (N,)."""
-        for name, value in _learned(self.family, lengths).items():
+    def prepare(self, lengths: Tensor, weights: Tensor | None = None) -> None:
+        """Fit the law to lengths (N,), each as often as its weight (N,) says; None is once each."""
+        if weights is not None:
+            lengths, weights = lengths[weights > 0], weights[weights > 0]
+        for name, value in _learned(self.family, lengths, weights).items():
             getattr(self, name).copy_(value)
 
     def log_prob(self, lengths: Tensor) -> Tensor:
@@ -99,9 +105,10 @@ class LengthLaw(nn.Module):
         return LengthLaw(families.from_json(description["family"]), description["tells"])
 
 
-def _learned(family: Family, lengths: Tensor) -> dict[str, Tensor]:
+def _learned(family: Family, lengths: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
     """The parameters of one law of T - 1, at their maximum likelihood; a Categorical's smoothed by its weak prior."""
     counts = (lengths - 1).double()
+    often = (torch.ones_like(counts) if weights is None else weights.double()).unsqueeze(-1)
     if isinstance(family, families.Categorical):
         if family.categories is not None and bool((counts >= family.categories).any()):
             raise DataError(
@@ -109,7 +116,15 @@ def _learned(family: Family, lengths: Tensor) -> dict[str, Tensor]:
                 "Categorical as many categories as the longest sequence has steps."
             )
         found = {"probabilities": torch.full((1, family.categories or 1), 1.0 / (family.categories or 1))}
-        ones = torch.ones(len(counts), 1, dtype=torch.float64)
         found = {name: value.double() for name, value in found.items()}
-        return family.maximise_posterior(counts, ones, found, family.priors(counts))
-    return family.pooled(counts, 1)
+        return family.maximise_posterior(counts, often, found, family.priors(counts))
+    found = family.pooled(counts, 1)
+    if weights is None:
+        return found
+    reached = -math.inf
+    for _ in range(CLIMBS):  # more than twice for mixtures alone, whose maximum is climbed by steps
+        found = family.maximise(counts, often, found)
+        before, reached = reached, float((often * family.log_prob(counts, found)).sum())
+        if reached - before <= 1e-10 * abs(reached):
+            break
+    return found

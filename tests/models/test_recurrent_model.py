@@ -297,6 +297,27 @@ def chi_square(drawn: Sequences, every: Sequences, logs: Tensor) -> float:
     return float(chisquare(cells[0], cells[1] * (cells[0].sum() / cells[1].sum())).pvalue)  # equal to rounding
 
 
+@pytest.mark.parametrize(
+    "family", [families.Geometric(), families.Categorical(4), families.Mixture(families.Poisson(), 2)]
+)
+def test_the_law_of_lengths_counts_sequences_as_often_as_they_count(family: families.Family) -> None:
+    """A weight of two is the sequence twice, a weight of zero is no sequence."""
+    sizes, often = [1, 2, 4, 3], [2, 1, 3, 0]
+    series = replace(
+        Sequences.from_arrays([[0.0, 1.0, 0.5, 2.0][:n] for n in sizes]), weights=torch.tensor(often) * 1.0
+    )
+    model = RecurrentModel.for_series(series, "gaussian", "gru", 2, stopping=LengthLaw(family))
+    model.prepare(series)
+    repeated = LengthLaw(family)
+    repeated.prepare(torch.tensor(sizes).repeat_interleave(torch.tensor(often)))
+    assert model.length_law is not None
+    logs = [law.log_prob(torch.arange(1, 5)) for law in (model.length_law, repeated)]
+    if not isinstance(family, families.Mixture):
+        assert logs[0].tolist() == pytest.approx(logs[1].tolist(), rel=1e-10)
+    totals = [float((one[torch.tensor(sizes) - 1] * torch.tensor(often)).sum()) for one in logs]
+    assert totals[0] > totals[1] - 1e-6  # a mixture's maximum is flat, and climbed by steps
+
+
 @pytest.mark.parametrize("how", ["end", "length", "vector"])
 def test_what_is_drawn_has_the_law(how: str) -> None:
     law = LengthLaw(families.Geometric(), TOLD)
