@@ -51,6 +51,12 @@ class Step:
     def inputs(self) -> list[Tensor]:
         return [leaf for leaf in tree_flatten((self.arguments, self.options))[0] if isinstance(leaf, Tensor)]
 
+    @property
+    def counted(self) -> list[Tensor]:
+        """The inputs that say how many numbers it returns, where that is no matter of their shapes."""
+        masked = self.function in (torch.ops.aten.index.Tensor, torch.ops.aten.masked_select.default)
+        return [tensor for tensor in self.inputs if tensor.dtype in (torch.bool, torch.uint8) or not masked]
+
     @functools.cached_property
     def outputs(self) -> list[Tensor]:
         return [leaf for leaf in tree_flatten(self.result)[0] if isinstance(leaf, Tensor)]
@@ -84,9 +90,10 @@ class Tape(TorchDispatchMode):
             wanted: results.
 
         Raises:
-            NotRecordable: a result is random, or numbers from before the tape were written to.
+            NotRecordable: a result is random, numbers from before the tape were written to, or the input says how many
+                numbers there are (`u[u > 0]`).
         """
-        return _Program(_needed(_moving(self.steps, given), wanted), given, wanted).compiled()
+        return _Program(_needed(_moving(_settled(self.steps, wanted), given), wanted), given, wanted).compiled()
 
     def array_player(self, given: Tensor, wanted: Sequence[Tensor]) -> Player:
         """The same as a function of an array, by numpy, which is quicker where arrays are small.
@@ -96,7 +103,7 @@ class Tape(TorchDispatchMode):
         """
         from probseq.chains.tape_arrays import BY_NUMPY
 
-        steps = _needed(_moving(self.steps, given), wanted)
+        steps = _needed(_moving(_settled(self.steps, wanted), given), wanted)
         unknown = {str(step.function) for step in steps if step.inner is None and step.function not in BY_NUMPY}
         if unknown:
             raise NotRecordable(f"{', '.join(sorted(unknown))} have no counterpart in numpy")
@@ -112,7 +119,7 @@ class Tape(TorchDispatchMode):
         from probseq.chains.tape_cells import cell_player
 
         try:
-            return cell_player(_needed(_moving(self.steps, given), wanted), given, wanted)
+            return cell_player(_needed(_moving(_settled(self.steps, wanted), given), wanted), given, wanted)
         except TooMany:
             raise NotRecordable("there are too many numbers") from None
 
@@ -140,6 +147,22 @@ def _written(function: Any, arguments: Sequence[Any], options: dict[str, Any]) -
             yield from (leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor))
 
 
+def _tags(step: Step) -> Sequence[torch.Tag]:
+    return getattr(step.function, "tags", ())
+
+
+def _settled(steps: Sequence[Step], wanted: Sequence[Tensor]) -> Sequence[Step]:
+    """The steps, where no random number has a bearing on the results.
+
+    Raises:
+        NotRecordable: one has, if only through data that were drawn.
+    """
+    for step in _needed(steps, wanted):
+        if torch.Tag.nondeterministic_seeded in _tags(step):
+            raise NotRecordable(f"{step.function} draws random numbers")
+    return steps
+
+
 def _memory(tensor: Tensor) -> int:
     """Which memory a tensor looks at; views share it."""
     return tensor.untyped_storage()._cdata
@@ -163,8 +186,8 @@ def _moving(steps: Sequence[Step], given: Tensor) -> list[Step]:
     for step in kept:
         if any(_memory(tensor) not in made for tensor in step.written):
             raise NotRecordable(f"{step.function} writes to numbers from outside")
-        if torch.Tag.nondeterministic_seeded in getattr(step.function, "tags", ()):
-            raise NotRecordable(f"{step.function} draws random numbers")
+        if torch.Tag.dynamic_output_shape in _tags(step) and any(_memory(tensor) in moving for tensor in step.counted):
+            raise NotRecordable(f"{step.function} returns as many numbers as its arguments say")
     return kept
 
 

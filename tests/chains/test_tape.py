@@ -189,3 +189,37 @@ def test_randomness_and_foreign_numbers_are_refused():
         tape, wanted = record(draws)
     with pytest.raises(NotRecordable, match="random"):
         tape.player(AT, wanted)
+
+
+def shared_noise(u: Tensor) -> Tensor:
+    return (u + torch.randn(3, dtype=torch.float64)).square().sum()
+
+
+def some_entries(u: Tensor) -> Tensor:
+    return u[u > 0].exp().sum()
+
+
+def how_many(u: Tensor) -> Tensor:
+    return u.sum() * len(torch.nonzero(u > 0))
+
+
+def masked(u: Tensor) -> Tensor:
+    return torch.masked_select(u.exp(), u > 0).prod()
+
+
+@pytest.mark.parametrize("function", [shared_noise, some_entries, how_many, masked])
+def test_what_the_input_or_chance_counts_is_refused(function):
+    """As many numbers as the input says come back from no question; numbers that were drawn are not data."""
+    with torch.random.fork_rng():
+        tape, wanted = record(function)
+    for make in (tape.player, tape.array_player, tape.cell_player):
+        with pytest.raises(NotRecordable, match="draws random numbers|as many numbers as its arguments say"):
+            make(AT, wanted)
+
+
+def test_entries_that_data_choose_are_recorded():
+    mask = torch.tensor([True, False, True])
+    for player in every_player(lambda u: u[mask].exp().sum()):
+        found = player(ELSEWHERE[0])
+        assert found is not None
+        torch.testing.assert_close(found[0], ELSEWHERE[0][mask].exp().sum(), rtol=1e-14, atol=0.0)
