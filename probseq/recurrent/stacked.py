@@ -32,6 +32,13 @@ class Stacked(Cell):
         super().__init__()
         if not cells:
             raise ModelError("cells must be at least one, got none at Stacked; give the lowest first.")
+        for k, cell in enumerate(cells):
+            if not isinstance(cell, Cell):
+                kind = getattr(cell, "kind", type(cell).__name__)
+                raise ModelError(
+                    f"cells must be causal cells, got a layer of kind {kind!r} at cell {k} of Stacked; stack cells "
+                    "inside it, as in Bidirectional(Stacked(...), Stacked(...))."
+                )
         for k in range(1, len(cells)):
             if cells[k].input_size != cells[k - 1].hidden_size:
                 raise ModelError(

@@ -172,6 +172,7 @@ def test_cells_by_name() -> None:
         (lambda: Vanilla(2, 2.0), "hidden_size must be a whole number of at least 1, got 2.0 at Vanilla"),  # pyright: ignore
         (lambda: Vanilla(2, 3, activation="sine"), "activation must be 'tanh' or 'relu', got 'sine'"),  # pyright: ignore
         (lambda: Stacked([]), "cells must be at least one"),
+        (lambda: Stacked([Bidirectional(LSTM(2, 1), LSTM(2, 1))]), "causal cells, got .* 'bidirectional' at cell 0"),  # pyright: ignore
         (lambda: Stacked([LSTM(2, 3), LSTM(2, 3)]), "the hidden_size of the cell below, 3, got 2 at cell 1 of Stacked"),
         (lambda: Stacked([LSTM(2, 3)], dropout=1.0), r"dropout must be in \[0, 1\), got 1.0"),
         (lambda: Stacked([LSTM(2, 2)] * 2), "cells must differ, got one of them twice"),
