@@ -185,11 +185,11 @@ class Run:
         row = {"epoch": self.epoch + 1, "train": self.sums.loss}
         if self.validation is not None:
             row["validation"] = mean_loss(self.network, self.validation, self.options.truncate)
-            if not self.rows and row["validation"] == math.inf:
+            if not self.rows and not math.isfinite(row["validation"]):
                 raise FitError(
-                    "validation must be possible under the network, got an observation of probability zero after the "
-                    "first epoch in train, so that no epoch would be better than another; look for values, symbols or "
-                    "lengths that the family rules out."
+                    f"validation must have observed steps, possible under the network, got {row['validation']:g} nats "
+                    "per step after the first epoch in train, by which no epoch is better than another; look for "
+                    "values, symbols or lengths that the family rules out, or for nothing but missing steps."
                 )
         row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
         row["gradient_norm"] = self.sums.norm / self.sums.updates

@@ -297,9 +297,10 @@ def test_ignite_is_imported_without_a_warning_and_prints_nothing(capsys: pytest.
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_validation_that_is_impossible_chooses_no_epoch() -> None:
+@pytest.mark.parametrize(("held_out", "loss"), [([0.5, 1.0], "inf"), ([math.nan], "nan")])
+def test_a_validation_that_is_impossible_or_missing_chooses_no_epoch(held_out: list, loss: str) -> None:
     """Every epoch would be as good as the first, and patience end the training as if it had converged."""
     counts = Sequences.from_arrays([[1.0, 0.0, 2.0], [3.0, 1.0]] * 3)
     network = RecurrentModel.for_series(counts, "poisson", "gru", 3)
-    with pytest.raises(FitError, match="validation must be possible under the network"):
-        train(network, counts, validation=Sequences.from_arrays([[0.5, 1.0]]), epochs=3)
+    with pytest.raises(FitError, match=f"possible under the network, got {loss} nats"):
+        train(network, counts, validation=Sequences.from_arrays([held_out, [1.0]]).take([0]), epochs=3)
