@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import torch
 
 from probseq.cli.output import write_csv, write_stdout
 from probseq.errors import DataError, ModelError
@@ -109,10 +112,15 @@ def as_text(series: Sequences, level: str | None) -> str:
         level: "character" or "word" of a text; None for others.
     """
     names = series.categories or ()
-    apart = any(len(name) > 1 for name in names) if level is None else level == "word"
+    apart = _apart(names) if level is None else level == "word"
     between = " " if apart else ""
     parts = series.values.split(series.lengths.tolist())
     return "".join(between.join(names[int(code)] for code in part) + "\n" for part in parts)
+
+
+def _apart(names: Sequence[str]) -> bool:
+    """Whether symbols of a table are printed with spaces between them: one of their names is longer than a letter."""
+    return any(len(name) > 1 for name in names)
 
 
 def _level(network: RecurrentModel) -> str | None:
@@ -124,12 +132,22 @@ def _begun(network: RecurrentModel, start: str) -> Sequences:
     """The start as symbols of the network."""
     if network.categories is None:
         raise DataError(f"--start must be given to a network of symbols, got {start!r} for numbers; leave it out.")
-    level = _level(network) or "character"
-    begun = read_prose(text=start, level=level, categories=network.categories)
-    if begun.observed is not None:
-        missing = next(number for number, there in enumerate(begun.observed.tolist()) if not there)
+    level = _level(network) or ("symbol" if _apart(network.categories) else "character")
+    refusal = f"--start must be made of symbols of the network, got no {level} of it in {start!r}; leave it out."
+    try:
+        if level == "symbol":  # of a table, with spaces between them as they are printed
+            codes = pd.Index(network.categories).get_indexer(pd.Index(start.split()))
+            values = torch.from_numpy(codes.clip(0).astype(np.int32))
+            lengths, seen = torch.tensor([len(codes)]), torch.from_numpy(codes >= 0)
+            begun = Sequences(values, lengths, observed=seen, categories=network.categories)
+        else:
+            begun = read_prose(text=start, level=level, categories=network.categories)
+    except DataError as error:
+        raise DataError(refusal) from error
+    missing = [number for number, there in enumerate(begun.step_observed.tolist()) if not there]
+    if missing:
         raise DataError(
-            f"--start must be made of symbols of the network, got an unknown {level} at place {missing} of {start!r}; "
-            "leave it out."
+            f"--start must be made of symbols of the network, got an unknown {level} at place {missing[0]} of "
+            f"{start!r}; leave it out."
         )
     return begun

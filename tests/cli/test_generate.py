@@ -58,6 +58,19 @@ def test_words_stand_apart_and_characters_do_not(run: Callable, tmp_path: Path, 
     assert line.count(" ") == (11 if level == "word" else 0)
 
 
+def test_symbols_of_a_table_begin_as_they_are_printed(run: Callable, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"moved": ["up", "down", "down", "up"], "who": list("aabb")})
+    place = saved(tmp_path, Sequences.from_frame(frame, "moved", group="who", symbols=True), "categorical")
+    done = run("generate", place, "--length", 3, "--start", "up down")
+    assert done.code == 0 and done.out.startswith("up down ") and len(done.out.split()) == 5
+    done = run("generate", place, "--length", 3, "--start", "up sideways")
+    assert done.code == 2 and "unknown symbol at place 1 of 'up sideways'" in done.err
+    for start in ("sideways", "sideways and back", " "):
+        assert run("generate", place, "--length", 3, "--start", start).err.startswith(
+            "probseq: --start must be made of"
+        )
+
+
 def test_numbers_come_as_csv_given_a_vector(run: Callable, tmp_path: Path) -> None:
     frame = pd.DataFrame({"rain": np.arange(8.0), "who": list("aaaabbbb"), "v": [1.0] * 4 + [2.0] * 4})
     series = Sequences.from_frame(frame, "rain", group="who", covariates=["v"])
