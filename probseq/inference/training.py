@@ -50,7 +50,7 @@ def train(
         device: where to train.
         progress: show a bar on standard error.
         options: of `TrainingOptions`: epochs, batch_size, learning_rate, optimizer, weight_decay, clip, truncate,
-            patience, halve_after, bucketed, seed.
+            patience, halve_after, anneal, bucketed, seed.
 
     Returns:
         The fit with the weights of the best epoch. An interrupt returns the best so far.

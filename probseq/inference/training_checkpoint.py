@@ -100,8 +100,9 @@ class RunDirectory:
                 "another directory."
             ) from error
         check_same_run(run, self.run, str(self.path))
-        for half in self.path.glob(f".{NAME}-*"):  # left by a process that was killed while it wrote
-            half.unlink(missing_ok=True)
+        for name in (NAME, CURVES):
+            for half in self.path.glob(f".{name}-*"):  # left by a process that was killed while it wrote
+                half.unlink(missing_ok=True)
         return found
 
     def keep(self, found: Checkpoint) -> None:

@@ -13,7 +13,7 @@ def training_curves(axes: Axes, fit: NetworkFit, *, bits: bool = False) -> Axes:
     """Loss against epochs, of training and of validation; the epoch whose weights were kept is ringed.
 
     The training loss is that of the weights as they were learned, the validation loss of those at the epoch's end.
-    Ticks at the top mark epochs before which the learning rate was halved.
+    Ticks at the top mark epochs before which the learning rate was halved; one that was annealed fell in each.
 
     Args:
         axes: to draw on.
@@ -30,7 +30,7 @@ def training_curves(axes: Axes, fit: NetworkFit, *, bits: bool = False) -> Axes:
         ring = {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.2}
         axes.plot([fit.best_epoch], [best], "o", markersize=12, label=f"kept: {best:.3f}", **ring)
     halved = epochs[curves["learning_rate"].diff().to_numpy() < 0]
-    if len(halved):
+    if len(halved) and not fit.options.get("anneal"):
         place = axes.get_xaxis_transform()
         axes.plot(
             halved - 0.5, [1.0] * len(halved), "|", color=MUTED, transform=place, clip_on=False, label="rate halved"

@@ -221,6 +221,10 @@ def test_a_directory_of_another_run_is_refused(tmp_path: Path) -> None:
     for said, asked, given, options in refusals:
         with pytest.raises(FitError, match=said):
             train(asked, given, epochs=1, directory=tmp_path, **options)
+    for half in (".checkpoint.safetensors-x", ".curves.csv-x"):  # of a process that was killed while it wrote
+        (tmp_path / half).touch()
+    train(network, data, epochs=1, directory=tmp_path, resume=True)
+    assert not list(tmp_path.glob(".*"))
     (tmp_path / "checkpoint.safetensors").write_bytes(b"half")
     with pytest.raises(FitError, match="a checkpoint must be whole"):
         train(network, data, epochs=1, directory=tmp_path, resume=True)

@@ -1,5 +1,7 @@
 """The curves of a training show the losses that they are given, and which epoch was kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,12 @@ def test_losses_the_kept_epoch_and_the_halved_rate_are_shown(tmp_path) -> None:
     assert np.asarray(lines["rate halved"].get_xdata()).tolist() == [3.5]
     assert "bits" in axes.get_ylabel()
     made.savefig(tmp_path / "curves.png")  # warnings are errors
+
+
+def test_a_rate_that_was_annealed_was_not_halved() -> None:
+    _, axes = plots.figure()
+    plots.training_curves(axes, replace(fit_of(CURVES, 2), options={"anneal": True}))
+    assert "rate halved" not in [line.get_label() for line in axes.lines]
 
 
 @pytest.mark.parametrize("rows", [0, 1])
