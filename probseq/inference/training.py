@@ -6,6 +6,7 @@ The loss is nats per step, -sum log p / sum of steps (Goodfellow, Bengio & Courv
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ def train(
     _check(network, data, directory, resume, {"time_limit": time_limit, "checkpoint_minutes": checkpoint_minutes})
     data, validation = _parts(data, validation, how.seed)
     place = None if directory is None else RunDirectory(Path(directory), _identity(network, data, validation, how))
-    found = None if place is None else place.open(resume)
     trained = copy.deepcopy(network).to(device)
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+    with ExitStack() as held, torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        if place is not None:
+            held.enter_context(place.alone())
+        found = None if place is None else place.open(resume)
         seed_draws(derived_seed(how.seed, 0), device)
         trained.prepare(data)
         examples, held_out = _encoded(trained, data, device), _encoded(trained, validation, device)
@@ -71,9 +74,9 @@ def train(
             if found is not None:
                 run.restore(found)
             run.go()
-    fit = run.fit(data.fingerprint())
-    if directory is not None:
-        fit.save(directory)
+        fit = run.fit(data.fingerprint())
+        if directory is not None:
+            fit.save(directory)
     return fit
 
 

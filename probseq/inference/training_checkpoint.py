@@ -7,7 +7,9 @@ the optimiser's state and the position are all there is to keep.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,31 @@ class RunDirectory:
     def file(self) -> Path:
         """The checkpoint."""
         return self.path / NAME
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The directory is made if need be, and is one process's own as long as the block lasts.
+
+        The lock goes with the process, however that ends; where the system has no such locks, there is none.
+
+        Raises:
+            FitError: another training is at work there.
+        """
+        with ExitStack() as held:
+            with suppress(ImportError, OSError):  # what cannot be written is said when it is written
+                import fcntl
+
+                self.path.mkdir(parents=True, exist_ok=True)
+                place = os.open(self.path, os.O_RDONLY)
+                held.callback(os.close, place)
+                try:
+                    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise FitError(
+                        f"the directory of a training must be its own, got another one at work in {self.path}; wait "
+                        "for it, or choose another directory."
+                    ) from error
+            yield
 
     def open(self, resume: bool) -> Checkpoint | None:
         """The checkpoint to go on from; None where the run begins.

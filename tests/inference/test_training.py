@@ -12,6 +12,7 @@ import torch
 
 from probseq import DataError, FitError, ModelError, NetworkFit, RecurrentModel, Sequences, train
 from probseq.inference import training_run
+from probseq.inference.training_checkpoint import RunDirectory
 from probseq.inference.training_options import TrainingOptions
 from probseq.inference.training_steps import batches
 from tests.inference.letter_network import LetterNetwork, letters
@@ -228,6 +229,14 @@ def test_a_directory_of_another_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"half")
     with pytest.raises(FitError, match="a checkpoint must be whole"):
         train(network, data, epochs=1, directory=tmp_path, resume=True)
+
+
+def test_two_trainings_at_once_do_not_share_a_directory(tmp_path: Path) -> None:
+    """Of one, the weights, and of the other, the words: what two of them wrote in turns would be neither."""
+    place = tmp_path / "run"
+    with RunDirectory(place, {}).alone(), pytest.raises(FitError, match="got another one at work"):
+        train(LetterNetwork(), letters(), epochs=1, directory=place)
+    assert train(LetterNetwork(), letters(), epochs=1, directory=place).best_epoch == 1
 
 
 # ---- refusals and files --------------------------------------------------------------------------------------------
