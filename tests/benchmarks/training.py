@@ -1,12 +1,13 @@
-"""What `train` costs beside a bare torch loop on the same network, batches, clipping and optimiser.
+"""What `train` costs beside bare torch loops on the same batches, with the same clipping and optimiser.
 
     python -m tests.benchmarks.training
 
-An LSTM of 128 units over symbols: cross entropy of the next one, batches of 32 or 64, Adam. The loop is what anyone
-would write: nn.Embedding, nn.LSTM over padded batches, nn.Linear, F.cross_entropy that leaves padding out,
-clip_grad_norm_, step; it keeps the sum of its losses. `train` does the same, and checks each loss and gradient, seeds
-each batch, keeps curves and the best weights. Both take turns in one process, an epoch each, of `train` the second;
-what it does before the first (`prepare`, fingerprints) is told apart. A ratio is the median over neighbouring turns.
+An LSTM of 128 units over symbols: cross entropy of the next one, batches of 32 or 64, Adam. One loop goes over the same
+network: take a batch, score it, backward, clip_grad_norm_, step. The other is what anyone would write without this
+package: nn.Embedding, nn.LSTM over padded batches, nn.Linear, F.cross_entropy that leaves padding out. Both keep the
+sum of their losses. `train` does the same, and checks each loss and gradient, seeds each batch, keeps curves and the
+best weights. They take turns in one process, an epoch each, of `train` the second; what it does before the first
+(`prepare`, fingerprints) is told apart. A ratio is the median over neighbouring turns.
 Each number of threads has a process of its own. Writes training.json and training.md.
 """
 
@@ -77,6 +78,21 @@ def bare_loop(network: nn.Module, before: Tensor, target: Tensor, lengths: Tenso
     return total / len(chosen)
 
 
+def network_loop(network: RecurrentModel, examples: Any, chosen: list[Tensor]) -> float:
+    """An epoch over the network itself; the mean loss."""
+    optimiser, total = torch.optim.Adam(network.parameters(), lr=1e-3), 0.0
+    network.train()
+    for index in chosen:
+        scored = network.score(examples.take(index))
+        loss = -scored.log_prob.sum() / scored.steps.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        total += loss.item()
+    return total / len(chosen)
+
+
 def padded(series: Sequences) -> tuple[Tensor, Tensor]:
     """(N, L) the symbol before each step, SYMBOLS at the first, and the symbol, -100 after the end."""
     parts = series.values.long().split(series.lengths.tolist())
@@ -87,35 +103,45 @@ def padded(series: Sequences) -> tuple[Tensor, Tensor]:
 
 
 def measure(batch: int, ragged: bool = False, bucketed: bool = False) -> dict[str, Any]:
-    """Seconds of an epoch of both, turn by turn, and the losses that they found; the bare loop has no buckets."""
+    """Seconds of an epoch of each, turn by turn, and the losses that they found."""
     series = data(ragged)
     network = RecurrentModel.for_series(series, "categorical", "lstm", HIDDEN, embedding=EMBEDDING)
     before, target = padded(series)
     options: dict[str, Any] = {"epochs": 2, "batch_size": batch, "bucketed": bucketed}
-    chosen = batches(series.lengths, 1, TrainingOptions(batch_size=batch))
-    seconds: dict[str, list[float]] = {"train": [], "bare": [], "before": []}
+    chosen = batches(series.lengths, 1, TrainingOptions(batch_size=batch, bucketed=bucketed))
+    prepared = copy.deepcopy(network)
+    prepared.prepare(series)
+    examples = prepared.encode(series)
+    seconds: dict[str, list[float]] = {"train": [], "same": [], "bare": [], "before": []}
     loss: dict[str, float] = {}
     for turn in range(TURNS + 1):  # the first warms up
-        for name in ("train", "bare") if turn % 2 else ("bare", "train"):
+        for name in ("train", "same", "bare") if turn % 2 else ("bare", "same", "train"):
             began = time.perf_counter()
             if name == "train":
                 curves = train(network, series, **options).curves
                 loss[name], last = curves["train"][0], curves["seconds"].tolist()
                 seconds["before"].append(time.perf_counter() - began - last[1])
                 seconds[name].append(last[1] - last[0])
+            elif name == "same":
+                loss[name] = network_loop(copy.deepcopy(prepared), examples, chosen)
+                seconds[name].append(time.perf_counter() - began)
             else:
                 loss[name] = bare_loop(Bare(network), before, target, series.lengths, chosen)
                 seconds[name].append(time.perf_counter() - began)
     seconds = {name: values[1:] for name, values in seconds.items()}
-    ratio = statistics.median(ours / theirs for ours, theirs in zip(seconds["train"], seconds["bare"], strict=True))
+    ratios = {
+        name: statistics.median(ours / theirs for ours, theirs in zip(seconds["train"], seconds[name], strict=True))
+        for name in ("same", "bare")
+    }
     steps = series.total_steps
     return {
-        "lengths": f"20 to 180{', bucketed by train' * bucketed}" if ragged else str(STEPS),
+        "lengths": f"20 to 180{', bucketed' * bucketed}" if ragged else str(STEPS),
         "batch": batch,
         "threads": torch.get_num_threads(),
         "train_steps_per_second": steps / statistics.median(seconds["train"]),
+        "same_steps_per_second": steps / statistics.median(seconds["same"]),
         "bare_steps_per_second": steps / statistics.median(seconds["bare"]),
-        "ratio": ratio,
+        "ratios": ratios,
         "seconds_before": statistics.median(seconds["before"]),
         "loss": loss,
         "seconds": seconds,
@@ -124,12 +150,14 @@ def measure(batch: int, ragged: bool = False, bucketed: bool = False) -> dict[st
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:
     """A row for each number of threads, kind of lengths and size of batches."""
-    lines = ["| lengths | batch | threads | bare loop, steps/s | `train`, steps/s | seconds of `train` / bare |"]
+    lines = [
+        "| lengths | batch | threads | `train`, steps/s | seconds / loop over the network | / loop in bare torch |"
+    ]
     lines.append("|---|---|---|---|---|---|")
     for row in rows:
-        bare, ours = row["bare_steps_per_second"], row["train_steps_per_second"]
+        ours, (same, bare) = row["train_steps_per_second"], row["ratios"].values()
         lines.append(
-            f"| {row['lengths']} | {row['batch']} | {row['threads']} | {bare:,.0f} | {ours:,.0f} | {row['ratio']:.3f} |"
+            f"| {row['lengths']} | {row['batch']} | {row['threads']} | {ours:,.0f} | {same:.3f} | {bare:.3f} |"
         )
     return "\n".join(lines) + "\n"
 
