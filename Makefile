@@ -22,7 +22,7 @@ demo: $(VENV)/.core
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 
-# Of these the samplers' calibration (tests/diagnostics/test_sbc.py) takes about half an hour on two cores.
+# The samplers' calibration (tests/diagnostics/test_sbc.py) takes about an hour of it, what networks learn half an hour.
 test-slow: $(VENV)/.test
 	$(PYTEST) -m slow
 
