@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -113,9 +114,10 @@ def test_without_room_for_processes_chains_run_in_turn(monkeypatch):
 
 
 @pytest.fixture
-def interrupted_later(monkeypatch) -> None:
-    """Ctrl-C a second after the second process was begun."""
+def interrupted_later(monkeypatch) -> Iterator[None]:
+    """Ctrl-C a second after the second process was begun, also where this one was started to ignore it."""
     start = module._Apart.start
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watched(apart, run):
         start(apart, run)
@@ -123,6 +125,8 @@ def interrupted_later(monkeypatch) -> None:
             threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     monkeypatch.setattr(module._Apart, "start", watched)
+    yield
+    signal.signal(signal.SIGINT, heeded)
 
 
 @pytest.mark.usefixtures("interrupted_later")
