@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probseq.errors import ModelError
-from probseq.recurrent.cell import Cell
+from probseq.recurrent.driven import DrivenCell
 from probseq.recurrent.first_weights import uniform, weights_of_seed
 from probseq.recurrent.layer import State, require_sizes
 
 
-class DeepTransition(Cell):
+class DeepTransition(DrivenCell):
     """Several layers from one hidden vector to the next; state (h,).
 
     Args:
@@ -48,16 +48,6 @@ class DeepTransition(Cell):
             self.above = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(depth - 1))
             if skip:
                 self.weight_skip = uniform(hidden_size, hidden_size, hidden_size)
-
-    @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return ((self.hidden_size,),)
-
-    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.advance(self.drive(inputs), state)
-
-    def drive(self, inputs: Tensor) -> Tensor:
-        return functional.linear(inputs, self.weight_xh, self.bias)
 
     def advance(self, drive: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state

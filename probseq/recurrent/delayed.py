@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probseq.errors import ModelError
-from probseq.recurrent.cell import Cell
+from probseq.recurrent.driven import DrivenCell
 from probseq.recurrent.first_weights import uniform, weights_of_seed
 from probseq.recurrent.layer import State, require_sizes
 
 
-class Delayed(Cell):
+class Delayed(DrivenCell):
     """A vanilla network with direct connections over longer lags; state (h_{t-1}, h_{t-2}, ...) to the longest delay.
 
     Args:
@@ -54,12 +54,6 @@ class Delayed(Cell):
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((self.hidden_size,),) * max(self.delays)
-
-    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.advance(self.drive(inputs), state)
-
-    def drive(self, inputs: Tensor) -> Tensor:
-        return functional.linear(inputs, self.weight_xh, self.bias)
 
     def advance(self, drive: Tensor, state: State) -> tuple[Tensor, State]:
         z = drive + functional.linear(state[0], self.weight_hh)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probseq.errors import ModelError
-from probseq.recurrent.cell import Cell
+from probseq.recurrent.driven import DrivenCell
 from probseq.recurrent.first_weights import make_orthogonal, uniform, weights_of_seed
 from probseq.recurrent.layer import State, require_sizes
 
 
-class Leaky(Cell):
+class Leaky(DrivenCell):
     """Units that forget at a rate of their own, 1/tau a step; tau = 1 is the vanilla network. State (h,).
 
     Learned time constants are tau = 1 + exp(r), so that they stay above 1 whatever a step of training does to r; the
@@ -80,16 +80,6 @@ class Leaky(Cell):
     def leak(self) -> Tensor:
         """1/tau (H,), in (0, 1]."""
         return torch.sigmoid(-self.log_excess) if self.learned else 1 / self.get_buffer("fixed_tau")
-
-    @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return ((self.hidden_size,),)
-
-    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.advance(self.drive(inputs), state)
-
-    def drive(self, inputs: Tensor) -> Tensor:
-        return functional.linear(inputs, self.weight_xh, self.bias)
 
     def advance(self, drive: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state
