@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,46 +10,17 @@ import pandas as pd
 import pytest
 import torch
 from pyro.infer import Trace_ELBO
-from torch import Tensor
 
-from probseq import DataError, LengthLaw, ModelError, RecurrentModel, Sequences, families, train
+from probseq import DataError, LengthLaw, RecurrentModel, Sequences, families, train
 from probseq.models.emission_step import observed_rows
-from probseq.models.free_running import complete, run_along
+from probseq.models.free_running import complete
 from probseq.models.stopping import TOLD
-from probseq.recurrent import GRU, LSTM, Bidirectional, Feedforward, Leaky, Stacked, Vanilla
+from probseq.recurrent import GRU, Bidirectional, Stacked
 from tests.models.conftest import FAMILIES
-from tests.models.recurrent_oracle import BY_HAND, ByHand, by_hand, log_share, strings
+from tests.models.recurrent_models import CELLS, model_of, ragged
+from tests.models.recurrent_oracle import BY_HAND, by_hand
 
-CELLS = {
-    "vanilla": lambda inputs: Vanilla(inputs, 4, seed=1),
-    "lstm": lambda inputs: LSTM(inputs, 4, seed=1),
-    "gru": lambda inputs: GRU(inputs, 4, seed=1),
-    "leaky": lambda inputs: Leaky(inputs, 4, seed=1),
-    "memoryless": lambda inputs: Feedforward(inputs, 4, seed=1),
-    "stacked": lambda inputs: Stacked([LSTM(inputs, 3, seed=1), GRU(3, 4, seed=2)]),
-}
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    """The oracle's own tensors in float64."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def ragged(case: ByHand, **more: object) -> Sequences:
-    """Nine steps in sequences of 5, 1 and 3, two of them missing, with two covariates."""
-    values = torch.cat([case.values, case.values[:4]])
-    observed = torch.ones(values.shape, dtype=torch.bool)
-    observed[[1, 7]] = False
-    x = torch.tensor(np.random.default_rng(0).normal(size=(9, 2)))
-    about = {"covariates": x, "covariate_names": ("x", "z")}
-    return Sequences(values.double(), torch.tensor([5, 1, 3]), observed=observed, **{**about, **more})
-
-
-def model_of(case: ByHand, cell: str = "lstm", **options: object) -> RecurrentModel:
-    return RecurrentModel(case.family, CELLS[cell], columns=case.columns, seed=2, **options).double()  # type: ignore
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("feedback", ["observed", "predicted", None])
@@ -212,150 +182,6 @@ def test_a_vector_enters_where_it_is_told(vector_as: str) -> None:
         model.encode(ragged(case, covariates=v.flip(0), covariate_names=("v", "kind")))
 
 
-# ---- stopping --------------------------------------------------------------------------------------------------------
-
-
-def symbol_model(symbols: int, stopping: object, seed: int = 5) -> RecurrentModel:
-    made = RecurrentModel(families.Categorical(symbols), CELLS["lstm"], stopping=stopping, seed=seed)  # type: ignore
-    for weight in made.parameters():  # far from uniform
-        weight.data.mul_(3.0)
-    return made.double()
-
-
-@pytest.mark.parametrize("symbols", [2, 3])
-@torch.no_grad()
-def test_an_end_symbol_gives_a_proper_law(symbols: int) -> None:
-    model, longest = symbol_model(symbols, "end"), 6
-    every = strings(symbols, longest)
-    short = model.log_prob(every)
-    full = every.lengths == longest  # prefixes of what is longer, and whole strings
-    by_step = model.step_log_prob(examples := model.encode(every), model.hidden(examples)[0]).detach()
-    prefix = short - examples.by_sequence(torch.where(examples.steps["end"], by_step, 0.0))
-    assert log_share(short[~full]) + log_share(prefix[full]) == pytest.approx(1.0, abs=1e-12)
-    assert log_share(short) < 1.0 - 1e-6  # some are longer
-    assert log_share(short[every.lengths == 1]) == pytest.approx(
-        float(
-            (
-                model.stop(model.hidden(model.encode(strings(symbols, 1)))[0])[1::2, 0].sigmoid()  # type: ignore[misc]
-                * model.predictive_parameters(strings(symbols, 1))["probabilities"][0]
-            ).sum()
-        ),
-        rel=1e-12,
-    )
-
-
-@pytest.mark.parametrize(
-    "law",
-    [
-        LengthLaw(families.Geometric()),
-        LengthLaw(families.NegativeBinomial(), TOLD),
-        LengthLaw(families.Mixture(families.Poisson(), 2), ()),
-        LengthLaw(families.Categorical(5), ("total",)),
-    ],
-    ids=lambda law: law.family.name,
-)
-def test_a_length_law_gives_a_proper_law(law: LengthLaw) -> None:
-    law.prepare(torch.tensor([1, 2, 2, 3, 5, 5, 4]))
-    model, every = symbol_model(2, law), strings(2, 5)
-    beyond = float(
-        law.family.survival(torch.tensor([4.0]), {n: v.unsqueeze(0) for n, v in law.parameters_of_law.items()})
-    )
-    assert log_share(model.log_prob(every)) + beyond == pytest.approx(1.0, abs=1e-12)
-    lengths = torch.arange(1, 6)
-    given = [log_share(model.log_prob(every)[every.lengths == T]) for T in range(1, 6)]
-    assert given == pytest.approx(law.log_prob(lengths).exp().tolist(), abs=1e-12)
-
-
-def test_the_law_of_lengths_is_fitted_to_the_data() -> None:
-    series = Sequences.from_arrays([[0, 1], [1], [0, 1, 1], [1, 0]], categories=["a", "b"])
-    model = symbol_model(2, LengthLaw(families.Geometric()))
-    model.prepare(series)
-    # the mean of T - 1 is 1, so that the chance of an end is 1/2 at each step
-    assert model.length_law is not None
-    assert model.length_law.log_prob(torch.tensor([1, 2, 3])).exp().tolist() == pytest.approx([0.5, 0.25, 0.125])
-    told = model.length_law.told(torch.tensor([0, 2]), torch.tensor([3, 3]))
-    assert told.exp().flatten().tolist() == pytest.approx([3, 1])
-
-
-def chi_square(drawn: Sequences, every: Sequences, logs: Tensor) -> float:
-    """The p-value of drawn strings against probabilities of all short ones, the longer ones together."""
-    from scipy.stats import chisquare
-
-    def names(series: Sequences) -> list[str]:
-        return ["".join(map(str, part.long().tolist())) for part in series.values.split(series.lengths.tolist())]
-
-    known = names(every)
-    counts = dict.fromkeys([*known, "longer"], 0)
-    for name in names(drawn):
-        counts[name if name in counts else "longer"] += 1
-    expected = np.append(logs.exp().numpy(), max(0.0, 1.0 - log_share(logs))) * drawn.count
-    observed = np.array(list(counts.values()), dtype=float)
-    rare = expected < 5
-    assert observed[rare].sum() == 0 or expected[rare].sum() > 1e-6
-    cells = [np.append(one[~rare], one[rare].sum()) for one in (observed, expected)]
-    cells = cells if expected[rare].sum() > 1e-6 else [one[:-1] for one in cells]
-    return float(chisquare(cells[0], cells[1] * (cells[0].sum() / cells[1].sum())).pvalue)  # equal to rounding
-
-
-@pytest.mark.parametrize(
-    "family", [families.Geometric(), families.Categorical(4), families.Mixture(families.Poisson(), 2)]
-)
-def test_the_law_of_lengths_counts_sequences_as_often_as_they_count(family: families.Family) -> None:
-    """A weight of two is the sequence twice, a weight of zero is no sequence."""
-    sizes, often = [1, 2, 4, 3], [2, 1, 3, 0]
-    series = replace(
-        Sequences.from_arrays([[0.0, 1.0, 0.5, 2.0][:n] for n in sizes]), weights=torch.tensor(often) * 1.0
-    )
-    model = RecurrentModel.for_series(series, "gaussian", "gru", 2, stopping=LengthLaw(family))
-    model.prepare(series)
-    repeated = LengthLaw(family)
-    repeated.prepare(torch.tensor(sizes).repeat_interleave(torch.tensor(often)))
-    assert model.length_law is not None
-    logs = [law.log_prob(torch.arange(1, 5)) for law in (model.length_law, repeated)]
-    if not isinstance(family, families.Mixture):
-        assert logs[0].tolist() == pytest.approx(logs[1].tolist(), rel=1e-10)
-    totals = [float((one[torch.tensor(sizes) - 1] * torch.tensor(often)).sum()) for one in logs]
-    assert totals[0] > totals[1] - 1e-6  # a mixture's maximum is flat, and climbed by steps
-
-
-@pytest.mark.parametrize("how", ["end", "length", "vector"])
-def test_what_is_drawn_has_the_law(how: str) -> None:
-    law = LengthLaw(families.Geometric(), TOLD)
-    law.prepare(torch.tensor([1, 2, 3]))
-    model = symbol_model(2, law if how == "length" else "end")
-    every = strings(2, 5)
-    drawn = model.simulate(count=4000, seed=1)
-    assert chi_square(drawn, every, model.log_prob(every)) > 0.001  # one seeded draw
-    assert torch.equal(drawn.values, model.simulate(count=4000, seed=1).values)
-
-
-def test_what_is_drawn_along_lengths_has_the_law() -> None:
-    model = symbol_model(2, None)
-    every = strings(2, 3)
-    every = every.take(every.lengths.numpy() == 3)
-    drawn = model.simulate([3] * 3000, seed=2)
-    assert chi_square(drawn, every, model.log_prob(every)) > 0.001
-    begun = Sequences.from_arrays([[1, 0]] * 3000, categories=["a", "b"])  # given the first two symbols, the third
-    third = model.simulate([1] * 3000, seed=3, past=begun).values.double().mean()
-    one = Sequences.from_arrays([[1, 0, 1]], categories=["a", "b"])
-    chance = float(model.predictive_parameters(one)["probabilities"][2, 1])
-    assert abs(float(third) - chance) < 4 * (chance * (1 - chance) / 3000) ** 0.5
-
-
-@pytest.mark.parametrize("feedback", ["observed", "predicted", None])
-@pytest.mark.parametrize("name", ["gaussian", "categorical", "vectors"])
-def test_a_simulation_knows_its_own_score(name: str, feedback: str | None) -> None:
-    case = BY_HAND[name]
-    series = replace(ragged(case), observed=None)
-    model = model_of(case, feedback=feedback, covariates=("x", "z"))
-    model.prepare(series)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        drawn = run_along(model, series)
-    again = replace(series, values=drawn.values)
-    assert model.log_prob(again).tolist() == pytest.approx(drawn.log_prob.tolist(), rel=1e-11)
-
-
 def test_what_is_random_in_training_is_not_in_answers() -> None:
     """A network that is in training mode answers as one that is not, and stays in it."""
     series = Sequences.from_arrays([[0, 1, 1, 0], [1, 0]], categories=["a", "b"])
@@ -444,115 +270,3 @@ def test_training_finds_a_dependence() -> None:
     assert torch.equal(network.log_prob(series), before)
     per_step = -float(fit.log_prob(series).sum()) / series.total_steps
     assert per_step == pytest.approx(math.log(2), abs=0.05)  # the entropy, and log 3 for the first symbol
-
-
-# ---- refusals --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("family", "options", "words"),
-    [
-        (families.Autoregression(1), {}, "feedback='observed'"),
-        (families.Gaussian(), {"feedback": "seen"}, "feedback must be one of"),
-        (families.Gaussian(), {"vector": ("v",), "vector_as": "sky"}, "vector_as must be one of"),
-        (families.Gaussian(), {"stopping": "never"}, "stopping must be"),
-        (families.Gaussian(), {"dropout": 1.0}, "dropout must be"),
-        (families.Gaussian(), {"embedding": 3}, "only symbols"),
-        (families.Gaussian(), {"feedback": None}, "must have an input"),
-        (families.Gaussian(), {"stopping": "end", "covariates": ("x",)}, "covariates give the length"),
-        (families.Gaussian(), {"stopping": "end", "feedback": "predicted", "covariates": ("x",)}, "end symbol"),
-        (families.Gaussian(), {"embeddings": {"month": (12, 3)}}, "among covariates and vector"),
-        (families.Categorical(), {}, "categories must be known"),
-        (families.FactorialGaussian((2, 2)), {}, "network to drive"),
-    ],
-)
-def test_refused_models(family: families.Family, options: dict, words: str) -> None:
-    with pytest.raises(ModelError, match=words):
-        RecurrentModel(family, CELLS["gru"], **options)
-
-
-def test_a_layer_is_taken_as_it_is_or_refused() -> None:
-    series = Sequences.from_arrays([[0.5, 1.0], [2.0]])
-    layer = GRU(2, 4)
-    assert RecurrentModel.for_series(series, "gaussian", layer).cell is layer
-    with pytest.raises(ModelError, match="layers and bidirectional must be left out"):
-        RecurrentModel.for_series(series, "gaussian", layer, layers=2)
-    with pytest.raises(ModelError, match="a cell must be a recurrent layer"):
-        RecurrentModel.for_series(series, "gaussian", lambda inputs: torch.nn.LSTM(inputs, 4))  # type: ignore
-
-
-def test_sizes_and_names_of_what_enters() -> None:
-    with pytest.raises(ModelError, match="embedding must be a whole number of at least 1, got 0"):
-        RecurrentModel(families.Categorical(3), lambda inputs: GRU(inputs, 3), embedding=0)
-    for sizes in ((7,), (7, 0)):
-        with pytest.raises(ModelError, match="embeddings must say how many codes"):
-            RecurrentModel(
-                families.Gaussian(), lambda inputs: GRU(inputs, 3), covariates=["day"], embeddings={"day": sizes}
-            )
-    model = RecurrentModel(families.Gaussian(), lambda inputs: GRU(inputs, 3), covariates="temperature")
-    assert model.covariates.names == ("temperature",)
-
-
-@pytest.mark.parametrize("value", [-1.0, 3.0, 0.5])
-def test_what_is_no_symbol_is_refused(value: float) -> None:
-    model = RecurrentModel(families.Categorical(3), lambda inputs: GRU(inputs, 3))
-    with pytest.raises(DataError, match=f"codes from 0 to 2, got {value:g}"):
-        model.log_prob(Sequences.from_arrays([[0.0, value, 1.0]]))
-    with pytest.raises(DataError, match="a series must be Sequences, got list"):
-        model.log_prob([[0.0, 1.0]])  # type: ignore[arg-type]
-
-
-def test_how_many_are_drawn_must_be_a_number() -> None:
-    series = Sequences.from_arrays([[0.5, 1.0], [2.0]])
-    model = RecurrentModel.for_series(series, "gaussian", "gru", 3, stopping="end")
-    assert model.simulate(np.int64(3), seed=1).lengths.tolist() == [3]  # type: ignore[arg-type]
-    for lengths in (2.5, [1.5], 0, []):
-        with pytest.raises(DataError, match="lengths must be whole numbers of at least 1"):
-            model.simulate(lengths, seed=1)  # type: ignore[arg-type]
-    for count in (0, -1, 1.5):
-        with pytest.raises(DataError, match="count must be a whole number of at least 1"):
-            model.simulate(count=count, seed=1)  # type: ignore[arg-type]
-
-
-def test_a_cell_of_another_width_is_refused() -> None:
-    with pytest.raises(ModelError, match="input_size of the cell must be 2"):
-        RecurrentModel(families.Gaussian(), GRU(3, 4))
-    with pytest.raises(ModelError, match="sees the future"):
-        RecurrentModel(families.Gaussian(), lambda i: Bidirectional(GRU(i, 2), GRU(i, 2)))
-    with pytest.raises(ModelError, match="family of counts"):
-        LengthLaw(families.Gaussian())
-
-
-def test_refused_data() -> None:
-    case = BY_HAND["categorical"]
-    model, series = model_of(case, covariates=("x",), embeddings={"x": (2, 2)}), ragged(case)
-    with pytest.raises(DataError, match="code from 0 to 1"):
-        model.encode(series)
-    with pytest.raises(DataError, match="none named 'x'"):
-        model.encode(replace(series, covariates=None, covariate_names=()))
-    with pytest.raises(DataError, match="symbols must be codes from 0 to 2, got 7"):
-        model.encode(replace(series, values=torch.full((9,), 7.0)))
-    with pytest.raises(DataError, match="single numbers or symbols"):
-        model.encode(Sequences(torch.zeros(2, 2), torch.tensor([2])))
-    text = Sequences.from_text(text="abab")
-    made = RecurrentModel.for_series(text, "categorical", "gru", 2)
-    with pytest.raises(DataError, match="read it with categories"):
-        made.log_prob(Sequences.from_text(text="bcb"))
-    assert made.log_prob(Sequences.from_text(text="bb", categories=text.categories)).isfinite().all()
-    with pytest.raises(DataError, match="simulated along a series"):
-        model.simulate([3], seed=1)
-    with pytest.raises(ModelError, match="without an end"):
-        symbol_model(2, None).simulate(count=3, seed=1)
-    with pytest.raises(DataError, match="must come with count"):
-        symbol_model(2, "end").simulate(seed=1)
-    with pytest.raises(ModelError, match="knows its length"):
-        known = symbol_model(2, LengthLaw(families.Geometric()))
-        known.simulate([2], seed=1, past=Sequences.from_arrays([[0, 1]], categories=["a", "b"]))
-
-
-def test_a_sequence_without_end_is_cut_and_said_so() -> None:
-    model = symbol_model(2, "end")
-    assert model.stop is not None
-    torch.nn.init.constant_(model.stop.bias, -50.0)
-    with pytest.warns(UserWarning, match="3 of 3 sequences had no end after 7 steps"):
-        assert model.simulate(count=3, seed=1, longest=7).lengths.tolist() == [7, 7, 7]
